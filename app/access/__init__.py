@@ -1,0 +1,1 @@
+"""Who may: people and their sessions, roles, agreements and rights."""

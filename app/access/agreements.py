@@ -1,0 +1,134 @@
+"""Sharing agreements (연계 협약): made and withdrawn by the owner, felt everywhere at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.codes import BASES, USE_PURPOSES
+from app.access.roles import VERBS
+from app.access.sessions import REVOKED
+from app.actor import Actor
+from app.announcements import announce
+from app.audit import entries
+from app.errors import Malformed, NotFound, NotPermitted
+from app.ids import new_id
+from app.models import Agency, Agreement, Area
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is agreed. Empty lists do not narrow: all areas, all installation purposes, all use purposes, all bases."""
+
+    grantee_agency_id: UUID
+    title: str
+    verbs: Sequence[str]
+    area_ids: Sequence[UUID] = ()
+    installation_purposes: Sequence[str] = ()
+    use_purposes: Sequence[str] = ()
+    bases: Sequence[str] = ()
+    approval: str = "auto"
+    condition: str = ""
+    document_number: str = ""
+    grant_seconds: int | None = None
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+
+
+def _check_codes(name: str, given: Sequence[str], known: Sequence[str]) -> None:
+    wrong = [code for code in given if code not in known]
+    if wrong:
+        raise Malformed(f"{name}: {', '.join(wrong)} unknown; one of {', '.join(known)}", field=name)
+
+
+async def make(session: AsyncSession, actor: Actor | None, owner_agency_id: UUID, terms: Terms) -> UUID:
+    """Share the owner's cameras with another agency. Only the owner's own officers may (`agree`)."""
+    if actor is not None and (not actor.may("agree") or owner_agency_id != actor.body_id):
+        raise NotPermitted("only an officer of the owning agency may share its cameras")
+    if not terms.verbs:
+        raise Malformed(f"verbs: at least one of {', '.join(VERBS)}", field="verbs")
+    _check_codes("verbs", terms.verbs, VERBS)
+    _check_codes("use_purposes", terms.use_purposes, list(USE_PURPOSES))
+    _check_codes("bases", terms.bases, list(BASES))
+    _check_codes("approval", [terms.approval], ["auto", "center", "none"])
+    if terms.grantee_agency_id == owner_agency_id:
+        raise Malformed("an agency needs no agreement with itself", field="grantee_agency_id")
+    if await session.get(Agency, terms.grantee_agency_id) is None:
+        raise NotFound("there is no such agency", field="grantee_agency_id")
+    known = set(await session.scalars(select(Area.id).where(Area.id.in_(terms.area_ids)))) if terms.area_ids else set()
+    if len(known) != len(set(terms.area_ids)):
+        raise NotFound("one of the areas does not exist", field="area_ids")
+    agreement_id = new_id()
+    await session.execute(
+        insert(Agreement).values(
+            id=agreement_id,
+            owner_agency_id=owner_agency_id,
+            grantee_agency_id=terms.grantee_agency_id,
+            title=terms.title,
+            verbs=list(terms.verbs),
+            area_ids=list(terms.area_ids),
+            installation_purposes=list(terms.installation_purposes),
+            use_purposes=list(terms.use_purposes),
+            bases=list(terms.bases),
+            approval=terms.approval,
+            condition=terms.condition,
+            document_number=terms.document_number,
+            grant_seconds=terms.grant_seconds,
+            valid_from=terms.valid_from or func.now(),
+            valid_to=terms.valid_to,
+        )
+    )
+    await entries.append(
+        session,
+        entries.entry(
+            actor, "agreement.made", owner_agency_id=owner_agency_id, subject=("agreement", agreement_id),
+            grantee_agency_id=terms.grantee_agency_id, verbs=list(terms.verbs),
+        ),
+    )  # fmt: skip
+    await announce(session, "rights")
+    return agreement_id
+
+
+async def withdraw(session: AsyncSession, actor: Actor | None, agreement_id: UUID, reason: str) -> None:
+    """End an agreement now: views that stand on it are cut, feeds narrowed."""
+    agreement = await session.scalar(
+        select(Agreement).where(Agreement.id == agreement_id, *_party_to(actor)).with_for_update()
+    )
+    if agreement is None or agreement.withdrawn_at is not None:
+        raise NotFound("there is no such agreement in force")
+    if actor is not None and (not actor.may("agree") or agreement.owner_agency_id != actor.body_id):
+        raise NotPermitted("only an officer of the owning agency may withdraw its agreement")
+    await session.execute(
+        update(Agreement)
+        .where(Agreement.id == agreement_id)
+        .values(withdrawn_at=func.now(), withdrawn_reason=reason)
+    )  # fmt: skip
+    await entries.append(
+        session,
+        entries.entry(
+            actor, "agreement.withdrawn", owner_agency_id=agreement.owner_agency_id,
+            subject=("agreement", agreement_id), reason=reason,
+        ),
+    )  # fmt: skip
+    await announce(session, REVOKED, f"agreement {agreement_id}")
+    await announce(session, "rights")
+
+
+def _party_to(actor: Actor | None) -> list[object]:
+    if actor is None:
+        return []
+    return [
+        or_(
+            Agreement.owner_agency_id.in_(actor.acts_for_ids),
+            Agreement.grantee_agency_id.in_(actor.acts_for_ids),
+        )
+    ]  # fmt: skip
+
+
+async def known_to(session: AsyncSession, actor: Actor) -> Sequence[Agreement]:
+    """The agreements to which the actor's agency is a party, newest first."""
+    query = select(Agreement).where(*_party_to(actor)).order_by(Agreement.created_at.desc(), Agreement.id.desc())  # type: ignore[arg-type]
+    return (await session.scalars(query.limit(500))).all()

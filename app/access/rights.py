@@ -1,0 +1,160 @@
+"""Rights: which cameras an actor may locate, view, … Stated once, in SQL, and used in every WHERE.
+
+The owner's people have every verb that their role has. Others have what a live sharing agreement gives them. Without
+`locate` a camera does not exist; with it, a refusal names the owner, what is missing and how to request.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, bindparam, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.codes import BASES, USE_PURPOSES
+from app.actor import Actor
+from app.errors import CameraNotShared, Malformed, NotFound, NotPermitted, Refusal
+from app.models import Agency, Agreement, CameraPosition
+
+HOW_TO_REQUEST = "ask the owner to extend the agreement, or request the footage by official letter (공문)"
+
+
+def agreement_covers(
+    *, verb: str, camera: str = "camera_positions", agencies: str = ":acts_for_ids", agreement: str = "a"
+) -> str:
+    """The SQL condition that an agreement gives `verb` on a camera to who acts for `agencies` (an SQL uuid[]), now.
+
+    All arguments are SQL; none may come from outside.
+    """
+    a, p = agreement, camera
+    return (
+        f"{a}.owner_agency_id = {p}.owner_agency_id AND {a}.grantee_agency_id = ANY({agencies})"
+        f" AND {a}.withdrawn_at IS NULL AND {a}.valid_from <= now() AND ({a}.valid_to IS NULL OR {a}.valid_to > now())"
+        f" AND {verb} = ANY({a}.verbs)"
+        f" AND ({a}.area_ids = '{{}}' OR {a}.area_ids && {p}.area_ids)"
+        f" AND ({a}.installation_purposes = '{{}}' OR {a}.installation_purposes && {p}.installation_purposes)"
+    )
+
+
+_SHARED = f"EXISTS (SELECT FROM agreements a WHERE {agreement_covers(verb=':verb')})"  # noqa: S608 - our own SQL
+
+
+def permitted(actor: Actor, verb: str) -> ColumnElement[bool]:
+    """The condition on `CameraPosition` that the actor has the verb; false for every camera if the role lacks it."""
+    if not actor.may(verb):
+        return text("false")  # type: ignore[return-value]
+    condition = text(f"(camera_positions.owner_agency_id = ANY(:acts_for_ids) OR {_SHARED})").bindparams(
+        bindparam("acts_for_ids", list(actor.acts_for_ids), ARRAY(Uuid())), bindparam("verb", verb, Text())
+    )
+    return condition  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Cameras of one owner, compiled for comparison in memory; empty sets mean no narrowing. Lapses by itself."""
+
+    owner_agency_id: UUID
+    area_ids: frozenset[UUID] = frozenset()
+    installation_purposes: frozenset[str] = frozenset()
+    valid_from: datetime | None = None
+    expires_at: datetime | None = None
+
+    def admits(self, owner: UUID, area_ids: Iterable[UUID], purposes: Iterable[str], now: datetime) -> bool:
+        """Whether something of `owner`, in these areas and of these installation purposes, lies within the scope."""
+        return (
+            owner == self.owner_agency_id
+            and (self.valid_from is None or self.valid_from <= now)
+            and (self.expires_at is None or now < self.expires_at)
+            and (not self.area_ids or not self.area_ids.isdisjoint(area_ids))
+            and (not self.installation_purposes or not self.installation_purposes.isdisjoint(purposes))
+        )
+
+
+async def scopes(session: AsyncSession, actor: Actor, verb: str) -> tuple[Scope, ...]:
+    """The actor's rights to a verb as scopes: the same law as `permitted`, for feeds that test many events a second.
+
+    Agreements that begin within the hour are already in, each scope with its own times.
+    """
+    if not actor.may(verb):
+        return ()
+    own = [Scope(agency_id) for agency_id in actor.acts_for_ids]
+    rows = await session.execute(
+        select(Agreement).where(
+            Agreement.grantee_agency_id.in_(actor.acts_for_ids),
+            Agreement.withdrawn_at.is_(None),
+            Agreement.valid_from <= func.now() + text("interval '1 hour'"),
+            (Agreement.valid_to.is_(None)) | (Agreement.valid_to > func.now()),
+            Agreement.verbs.any(verb),  # type: ignore[arg-type]
+        )
+    )
+    shared = [
+        Scope(
+            row.owner_agency_id,
+            frozenset(row.area_ids),
+            frozenset(row.installation_purposes),
+            row.valid_from,
+            row.valid_to,
+        )
+        for row in rows.scalars()
+    ]
+    return (*own, *shared)
+
+
+def check_reason(purpose: str, basis: str, references: Iterable[Any]) -> None:
+    """Refuse a use purpose or basis that is missing or not a code, and a basis without the reference it needs."""
+    if purpose not in USE_PURPOSES:
+        raise Malformed(
+            "purpose is required, one of: " + ", ".join(USE_PURPOSES), field="purpose", expected=list(USE_PURPOSES)
+        )
+    if basis not in BASES:
+        raise Malformed("basis is required, one of: " + ", ".join(BASES), field="basis", expected=list(BASES))
+    if BASES[basis].needs_reference and not list(references):
+        raise Malformed(
+            f"{basis} ({BASES[basis].label}) needs a reference, such as the statute or the official letter's number",
+            field="references",
+        )
+
+
+async def explain_refusal(session: AsyncSession, actor: Actor, camera_id: UUID, *, purpose: str, basis: str) -> Refusal:
+    """Why the actor gets no view of a camera: 404 unless it may be located, else 403 that says what is missing."""
+    if not actor.may("view"):
+        return NotPermitted(f"the role {actor.role} sees no footage; ask for an appointment that does")
+    found = (
+        await session.execute(
+            select(CameraPosition.owner_agency_id, CameraPosition.has_stream, CameraPosition.retired_at, Agency.name)
+            .join(Agency, Agency.id == CameraPosition.owner_agency_id)
+            .where(CameraPosition.id == camera_id, permitted(actor, "locate"))
+        )
+    ).first()
+    if found is None:
+        return NotFound("there is no such camera, or you may not know of it", camera_id=str(camera_id))
+    if found.retired_at is not None or not found.has_stream:
+        return CameraNotShared(
+            "this camera has no live stream registered; its owner can add one",
+            camera_id=str(camera_id), owner=found.name, missing="stream",
+        )  # fmt: skip
+    agreements = (
+        await session.execute(
+            text(
+                "SELECT a.use_purposes, a.bases, a.approval, a.condition FROM agreements a, camera_positions"
+                f" WHERE camera_positions.id = :camera_id AND {agreement_covers(verb=':verb')}"
+            ).bindparams(
+                bindparam("acts_for_ids", list(actor.acts_for_ids), ARRAY(Uuid())),
+                bindparam("verb", "view", Text()),
+                bindparam("camera_id", camera_id, Uuid()),
+            )
+        )
+    ).all()
+    missing, sentence = "agreement", f"no agreement with {found.name} lets you view this camera"
+    for agreement in agreements:
+        if agreement.use_purposes and purpose not in agreement.use_purposes:
+            missing, sentence = "purpose", f"the agreement allows only: {', '.join(agreement.use_purposes)}"
+        elif agreement.bases and basis not in agreement.bases:
+            missing, sentence = "basis", f"the agreement allows only: {', '.join(agreement.bases)}"
+        elif agreement.approval != "auto":
+            missing, sentence = "approval", f"{found.name} approves each viewing. {agreement.condition}".strip()
+    return CameraNotShared(
+        f"{sentence}; {HOW_TO_REQUEST}", camera_id=str(camera_id), owner=found.name, missing=missing
+    )  # fmt: skip

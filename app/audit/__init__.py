@@ -1,0 +1,1 @@
+"""The audit log: entries, their tree, and how they are read."""

@@ -1,0 +1,200 @@
+"""Audit entries: who did what, to what, why, from where; appended in the transaction of the act itself.
+
+The columns of an entry hold no person. The payload does; it enters the tree only as SHA-256(salt || payload), so it
+can be erased after its retention while every proof still holds.
+"""
+
+import base64
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import ColumnElement, any_, func, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import ledger
+from app.actor import Actor
+from app.audit import tree
+from app.errors import NotPermitted
+from app.ids import new_id
+from app.models import Agency, AuditEntry, AuditLeaf
+
+LEAF_PREFIX = b"gwanje audit entry v1\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry before it is stored; `at` is the database's and comes with the insert."""
+
+    id: UUID
+    act: str
+    outcome: str
+    agency_id: UUID | None
+    owner_agency_id: UUID | None
+    camera_id: UUID | None
+    area_id: UUID | None
+    subject_kind: str
+    subject_id: UUID | None
+    restriction: str
+    payload: str
+    salt: bytes
+    digest: bytes
+
+
+def entry(  # noqa: PLR0913 - the fields of an entry
+    actor: Actor | None,
+    act: str,
+    outcome: str = "done",
+    *,
+    camera_id: UUID | None = None,
+    area_id: UUID | None = None,
+    owner_agency_id: UUID | None = None,
+    subject: tuple[str, UUID] | None = None,
+    restriction: str = "",
+    **details: Any,
+) -> Entry:
+    """An entry of `actor` (None: the system itself, or somebody unknown); `details` go into the payload.
+
+    `act` is `noun.verb` in the past, such as `grant.given` or `view.closed`; `outcome` is done, refused or failed.
+    """
+    who: dict[str, Any] = {}
+    if actor is not None:
+        who = {
+            "user_id": actor.user_id,
+            "login": actor.login,
+            "role": actor.role,
+            "appointment_id": actor.appointment_id,
+            "agency_id": actor.agency_id,
+            "session_id": actor.session_id,
+            "terminal_id": actor.terminal_id,
+            "duty_id": actor.duty_id,
+            "address": actor.address,
+        }
+    said = {key: value for key, value in (who | details).items() if value not in (None, "", [], {})}
+    payload = orjson.dumps(said, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    salt = secrets.token_bytes(32)
+    return Entry(
+        id=new_id(),
+        act=act,
+        outcome=outcome,
+        agency_id=actor.body_id if actor else None,
+        owner_agency_id=owner_agency_id,
+        camera_id=camera_id,
+        area_id=area_id,
+        subject_kind=subject[0] if subject else "",
+        subject_id=subject[1] if subject else None,
+        restriction=restriction,
+        payload=payload.decode(),
+        salt=salt,
+        digest=sha256(salt + payload).digest(),
+    )
+
+
+# One statement and one round trip. The payload goes in as text cast to `json`, which keeps the very bytes that were
+# hashed; serialising it again could change them.
+_APPEND = text(
+    "WITH stored AS ("
+    "INSERT INTO audit_entries (id, act, outcome, agency_id, owner_agency_id, camera_id, area_id, subject_kind,"
+    " subject_id, restriction, digest, payload, salt) VALUES (:id, :act, :outcome, :agency_id, :owner_agency_id,"
+    " :camera_id, :area_id, :subject_kind, :subject_id, :restriction, :digest, CAST(:payload AS json), :salt))"
+    " INSERT INTO audit_pending (id) VALUES (:id)"
+)
+
+
+async def append(session: AsyncSession, item: Entry) -> UUID:
+    """Store an entry in the caller's transaction; it becomes a leaf after the commit."""
+    await session.execute(_APPEND, {name: getattr(item, name) for name in Entry.__slots__})
+    ledger.mark(session, ledger.AUDIT)
+    return item.id
+
+
+def leaf_data(row: Mapping[str, Any]) -> bytes:
+    """The canonical bytes of an entry's header: sorted JSON of what is stored beside the payload, without a person.
+
+    Times are UTC with microseconds; hashes are base64; missing fields are left out.
+    """
+    late_from: datetime | None = row["late_from"]
+    header = {
+        "id": str(row["id"]),
+        "at": row["at"].isoformat(timespec="microseconds"),
+        "act": row["act"],
+        "outcome": row["outcome"],
+        "agency": str(row["agency_id"]) if row["agency_id"] else None,
+        "owner": str(row["owner_agency_id"]) if row["owner_agency_id"] else None,
+        "camera": str(row["camera_id"]) if row["camera_id"] else None,
+        "area": str(row["area_id"]) if row["area_id"] else None,
+        "subject": f"{row['subject_kind']}:{row['subject_id']}" if row["subject_id"] else None,
+        "restriction": row["restriction"] or None,
+        "late_from": late_from.isoformat(timespec="microseconds") if late_from else None,
+        "digest": base64.b64encode(row["digest"]).decode(),
+    }
+    kept = {key: value for key, value in header.items() if value is not None}
+    return LEAF_PREFIX + orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
+
+
+def grow_tree(
+    size: int, frontier: list[bytes], rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[bytes], list[bytes]]:
+    """The batch callback of the audit ledger: the rows' leaf hashes and the tree's new frontier."""
+    leaves = [tree.leaf_hash(leaf_data(row)) for row in rows]
+    return leaves, tree.grow(size, frontier, leaves)
+
+
+def in_remit_of(actor: Actor) -> ColumnElement[bool]:
+    """The entries an actor may read: an auditor all of the own body and those below it, anybody one's own acts."""
+    own = text("audit_entries.payload ->> 'user_id' = :own_user_id").bindparams(own_user_id=str(actor.user_id))
+    if not actor.may("read_audit"):
+        return own  # type: ignore[return-value]
+    bodies = select(Agency.id).where(or_(Agency.id == actor.body_id, actor.body_id == any_(Agency.ancestor_ids)))
+    return or_(AuditEntry.agency_id.in_(bodies), AuditEntry.owner_agency_id.in_(bodies), own)
+
+
+async def search(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    act: str | None = None,
+    camera_id: UUID | None = None,
+    subject_id: UUID | None = None,
+    user_id: UUID | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int = 100,
+) -> Sequence[Mapping[str, Any]]:
+    """Entries in the actor's remit, newest first, each with its `position` in the log (None while it waits for one).
+
+    Reading the log is itself an entry, in this very transaction.
+    """
+    if user_id is not None and user_id != actor.user_id and not actor.may("read_audit"):
+        raise NotPermitted("only an auditor may search the log by person; leave user_id out to see your own acts")
+    query = (
+        select(*AuditEntry.__table__.columns, AuditLeaf.position)
+        .outerjoin(AuditLeaf, AuditLeaf.id == AuditEntry.id)
+        .where(in_remit_of(actor))
+        .order_by(AuditEntry.at.desc(), AuditEntry.id.desc())
+        .limit(limit)
+    )
+    if act:
+        query = query.where(AuditEntry.act == act)
+    if camera_id:
+        query = query.where(AuditEntry.camera_id == camera_id)
+    if subject_id:
+        query = query.where(AuditEntry.subject_id == subject_id)
+    if user_id:
+        query = query.where(text("audit_entries.payload ->> 'user_id' = :user_id").bindparams(user_id=str(user_id)))
+    if since:
+        query = query.where(AuditEntry.at >= since)
+    if until:
+        query = query.where(AuditEntry.at < until)
+    if before:
+        query = query.where(func.row(AuditEntry.at, AuditEntry.id) < func.row(*before))
+    rows = (await session.execute(query)).mappings().all()
+    criteria = {"act": act, "camera_id": camera_id, "subject_id": subject_id, "user_id": user_id}
+    await append(session, entry(actor, "audit.read", found=len(rows), **{f"by_{k}": v for k, v in criteria.items()}))
+    return rows

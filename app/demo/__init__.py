@@ -1,0 +1,1 @@
+"""The demo: a synthetic city whose cameras really stream."""

@@ -1,0 +1,163 @@
+"""Ordered logs: append now, sequence after.
+
+A transaction appends rows without a position. A *sequencer* (whichever process holds the lock of the ledger's head)
+gives batches of committed rows gapless numbers in one transaction and announces the batch with one NOTIFY. Order is a
+property of the log: an id tells nothing about it, because transactions commit in another order than they begin.
+
+A process that has just committed pokes its own sequencer; a tick of a second picks up what a dead process left.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import LOST, Database
+from app.models import AuditEntry, AuditLeaf, AuditPending, Event, EventPending, EventPosition, LedgerHead
+
+log = logging.getLogger("gwanje.ledger")
+
+BATCH = 2000
+TICK_SECONDS = 1.0
+_APPENDED = "ledgers_appended_to"
+
+# What a ledger does with a batch in the transaction that numbers it: from the size so far, the tree's frontier and
+# the rows in their order to the leaves of the rows and the new frontier.
+OnBatch = Callable[[int, list[bytes], Sequence[asyncpg.Record]], tuple[list[bytes], list[bytes]]]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The tables of one ordered log."""
+
+    name: str
+    rows: Any
+    pending: Any
+    positions: Any
+
+
+EVENTS = Ledger("events", Event, EventPending, EventPosition)
+AUDIT = Ledger("audit", AuditEntry, AuditPending, AuditLeaf)
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a ledger ends: `epoch` changes when the log was remade, so that an old position cannot pass for a new one."""
+
+    epoch: int
+    position: int
+
+
+async def append(session: AsyncSession, ledger: Ledger, row_id: UUID, *, urgency: int = 0) -> None:
+    """Ask for a position for a row that this transaction inserted; within a batch the urgent are numbered first."""
+    await session.execute(insert(ledger.pending).values(id=row_id, urgency=urgency))
+    mark(session, ledger)
+
+
+def mark(session: AsyncSession, ledger: Ledger) -> None:
+    """Remember that this session appended to a ledger, by whatever statement."""
+    session.info.setdefault(_APPENDED, set()).add(ledger.name)
+
+
+def appended_to(session: AsyncSession) -> set[str]:
+    """The names of the ledgers that the session appended to: whom to poke once it has committed."""
+    return session.info.pop(_APPENDED, set())  # type: ignore[no-any-return]
+
+
+async def head(session: AsyncSession, ledger: Ledger) -> Head:
+    """Where the ledger ends now."""
+    row = (await session.execute(select(LedgerHead).where(LedgerHead.ledger == ledger.name))).scalar_one()
+    return Head(row.epoch, row.position)
+
+
+async def lag_seconds(session: AsyncSession, ledger: Ledger) -> float:
+    """The age of the oldest row that has no position yet; 0 when there is none."""
+    oldest = await session.scalar(select(func.extract("epoch", func.now() - func.min(ledger.pending.at))))
+    return max(0.0, float(oldest or 0.0))
+
+
+async def sequence(connection: asyncpg.Connection, ledger: Ledger, on_batch: OnBatch | None, limit: int = BATCH) -> int:
+    """Number one batch of committed rows in one transaction; returns how many.
+
+    The head's lock is taken in a statement of its own, so that the next statement's snapshot sees every row that was
+    committed before; READ COMMITTED is what makes this right.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        locked = await connection.fetchrow("SELECT head, frontier FROM ledger_lock($1)", ledger.name)
+        columns = "r.*" if on_batch else "p.id"
+        join = f"JOIN {ledger.rows.__tablename__} r ON r.id = p.id AND r.at = p.at" if on_batch else ""
+        pending = await connection.fetch(
+            f"SELECT {columns} FROM {ledger.pending.__tablename__} p {join} "  # noqa: S608 - names of our own tables
+            "ORDER BY p.urgency DESC, p.arrival LIMIT $1",
+            limit,
+        )
+        if not pending:
+            return 0
+        leaves: list[bytes] = []
+        frontier: list[bytes] = locked["frontier"]
+        if on_batch is not None:
+            leaves, frontier = on_batch(locked["head"], frontier, pending)
+        ids = [row["id"] for row in pending]
+        await connection.execute("SELECT ledger_number($1, $2, $3, $4)", ledger.name, ids, leaves, frontier)
+        return len(pending)
+
+
+class Sequencer:
+    """Numbers one ledger for as long as `run` runs; `poke` after a commit, or wait for the tick."""
+
+    def __init__(self, database: Database, ledger: Ledger, on_batch: OnBatch | None = None) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._on_batch = on_batch
+        self._wanted = asyncio.Event()
+
+    def poke(self) -> None:
+        self._wanted.set()
+
+    async def run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), TICK_SECONDS)
+            poked = self._wanted.is_set()
+            self._wanted.clear()
+            try:
+                await self.catch_up(poked=poked)
+            except LOST as error:
+                log.warning("ledger %s waits for the database: %s", self._ledger.name, type(error).__name__)
+                await asyncio.sleep(TICK_SECONDS)
+
+    async def catch_up(self, *, poked: bool = True) -> int:
+        """Number everything that is committed; returns how many rows. A tick looks before it takes the lock."""
+        total = 0
+        async with self._database.bare.acquire() as connection:
+            if not poked and not await connection.fetchval(
+                f"SELECT EXISTS (SELECT FROM {self._ledger.pending.__tablename__})"  # noqa: S608 - our own table
+            ):
+                return 0
+            while numbered := await sequence(connection, self._ledger, self._on_batch):
+                total += numbered
+                if numbered < BATCH:
+                    break
+        return total
+
+
+async def read(
+    connection: asyncpg.Connection, ledger: Ledger, after: int, limit: int = BATCH
+) -> Sequence[asyncpg.Record]:
+    """Rows after a position, in order, each with its `position`."""
+    return await connection.fetch(  # type: ignore[no-any-return]
+        f"SELECT p.position, r.* FROM {ledger.positions.__tablename__} p "  # noqa: S608 - names of our own tables
+        f"JOIN {ledger.rows.__tablename__} r ON r.id = p.id AND r.at = p.at "
+        "WHERE p.position > $1 ORDER BY p.position LIMIT $2",
+        after,
+        limit,
+    )
+
+

@@ -1,0 +1,40 @@
+"""Tables only, one file a noun, no behaviour."""
+
+from app.models.agency import AGENCY_KINDS, UNIT_KINDS, Agency, AgencyMove, Area
+from app.models.agreement import Agreement
+from app.models.base import Table
+from app.models.camera import (
+    STATUSES,
+    Asset,
+    CameraPosition,
+    Device,
+    Import,
+    ImportFinding,
+    Recorder,
+    Site,
+    StreamSource,
+    Unit,
+)
+from app.models.grant import GRANT_KINDS, Grant, IdempotencyKey, Manifest, ManifestCamera, Node, Tour, View
+from app.models.ledger import (
+    AuditCheckpoint,
+    AuditEntry,
+    AuditLeaf,
+    AuditPending,
+    Event,
+    EventKey,
+    EventPending,
+    EventPosition,
+    EventVerdict,
+    LedgerHead,
+)
+from app.models.person import Appointment, Credential, Duty, KnownAddress, LoginPace, Session, Terminal, Ticket, User
+
+__all__ = [
+    "AGENCY_KINDS", "GRANT_KINDS", "STATUSES", "UNIT_KINDS",
+    "Agency", "AgencyMove", "Agreement", "Appointment", "Area", "Asset", "AuditCheckpoint", "AuditEntry", "AuditLeaf",
+    "AuditPending", "CameraPosition", "Credential", "Device", "Duty", "Event", "EventKey", "EventPending",
+    "EventPosition", "EventVerdict", "Grant", "IdempotencyKey", "Import", "ImportFinding", "KnownAddress",
+    "LedgerHead", "LoginPace", "Manifest", "ManifestCamera", "Node", "Recorder", "Session", "Site", "StreamSource",
+    "Table", "Terminal", "Ticket", "Tour", "Unit", "User", "View",
+]  # fmt: skip

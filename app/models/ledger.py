@@ -1,0 +1,168 @@
+"""Ordered logs: rows are appended without a position, then sequenced. Two ledgers: events and audit.
+
+Entries, leaves, positions and heads are insert-only or untouchable for the application's role; the functions of the
+migration, held by the owner, are the only way to number, and to erase.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Identity, Index, SmallInteger, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.ids import new_id
+from app.models.base import Table
+
+
+class LedgerHead(Table):
+    """Where a ledger ends. Whoever holds this row's lock is the sequencer."""
+
+    __tablename__ = "ledger_heads"
+
+    ledger: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(BigInteger)  # random; another one means that the log was restored or remade
+    position: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    frontier: Mapped[list[bytes]] = mapped_column(server_default="{}")  # roots of the Merkle tree's full subtrees
+    changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Event(Table):
+    """Something that happened. Never an image, plate text or biometric template: `media_ref` opens only by a grant."""
+
+    __tablename__ = "events"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (at)"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.now())  # received, database time
+    occurred_at: Mapped[datetime]
+    kind: Mapped[str]
+    source: Mapped[str]
+    severity: Mapped[int] = mapped_column(SmallInteger)
+    subject_kind: Mapped[str] = mapped_column(server_default="")
+    subject_id: Mapped[UUID | None]
+    camera_id: Mapped[UUID | None]
+    incident_id: Mapped[UUID | None]
+    owner_agency_id: Mapped[UUID]
+    area_ids: Mapped[list[UUID]] = mapped_column(server_default="{}")
+    installation_purposes: Mapped[list[str]] = mapped_column(server_default="{}")
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    exercise: Mapped[bool] = mapped_column(server_default=text("false"))
+    restriction: Mapped[str] = mapped_column(server_default="")
+    media_ref: Mapped[str] = mapped_column(server_default="")
+    data: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+
+
+class EventKey(Table):
+    """unique(source, source_key): a retried delivery finds what it made the first time."""
+
+    __tablename__ = "event_keys"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    source_key: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[UUID]
+    at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
+class EventPending(Table):
+    """Appended, not yet numbered."""
+
+    __tablename__ = "event_pending"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    urgency: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    arrival: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+
+
+class EventPosition(Table):
+    """The order of events: gapless from 1."""
+
+    __tablename__ = "event_positions"
+
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[UUID] = mapped_column(unique=True)
+    at: Mapped[datetime]
+
+
+class EventVerdict(Table):
+    """What a named person made of an event: real, false, duplicate, escalated; or an acknowledgement for a room."""
+
+    __tablename__ = "event_verdicts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    event_id: Mapped[UUID] = mapped_column(index=True)
+    event_at: Mapped[datetime]
+    kind: Mapped[str]  # acknowledged | real | false | duplicate | escalated
+    room_agency_id: Mapped[UUID | None] = mapped_column(ForeignKey("agencies.id"))
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    restriction: Mapped[str] = mapped_column(server_default="")
+    note: Mapped[str] = mapped_column(server_default="")
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AuditEntry(Table):
+    """Who did what. The columns hold no person; the payload does, and can be erased while every proof still holds."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (
+        Index("ix_audit_entries_at", "at", postgresql_using="brin"),
+        Index("ix_audit_entries_camera_id_at", "camera_id", "at"),
+        Index("ix_audit_entries_agency_id_at", "agency_id", "at"),
+        Index("ix_audit_entries_user", text("(payload ->> 'user_id')"), "at"),
+        {"postgresql_partition_by": "RANGE (at)"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.now())
+    act: Mapped[str]
+    outcome: Mapped[str]
+    agency_id: Mapped[UUID | None]  # whose member acted
+    owner_agency_id: Mapped[UUID | None]  # whose thing it was
+    camera_id: Mapped[UUID | None]
+    area_id: Mapped[UUID | None]
+    subject_kind: Mapped[str] = mapped_column(server_default="")
+    subject_id: Mapped[UUID | None]
+    restriction: Mapped[str] = mapped_column(server_default="")
+    late_from: Mapped[datetime | None]
+    digest: Mapped[bytes]  # SHA-256(salt || payload)
+    payload: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))  # json, not jsonb: the very text that was hashed
+    salt: Mapped[bytes | None]
+
+
+class AuditPending(Table):
+    """Appended, not yet a leaf."""
+
+    __tablename__ = "audit_pending"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    urgency: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    arrival: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+
+
+class AuditLeaf(Table):
+    """The order of entries and their leaves in the Merkle tree (position 1 is leaf index 0)."""
+
+    __tablename__ = "audit_leaves"
+
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[UUID] = mapped_column(unique=True)
+    at: Mapped[datetime]
+    leaf_hash: Mapped[bytes]
+
+
+class AuditCheckpoint(Table):
+    """A signed checkpoint (서명 체크포인트) of the tree, with the cosignatures of witnesses."""
+
+    __tablename__ = "audit_checkpoints"
+
+    origin: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    root: Mapped[bytes]
+    note: Mapped[str]
+    algorithm: Mapped[str]
+    key_id: Mapped[str]
+    cosignatures: Mapped[str] = mapped_column(server_default="")
+    at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,187 @@
+"""Creates the database cluster of a place and launches PostgreSQL on it."""
+
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from app.errors import DatabaseUnavailable
+from app.postgres import binaries, place
+from app.postgres.binaries import Binaries
+from app.postgres.place import Place, Record
+from app.settings import Settings
+
+LOCALE = "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8"
+
+logger = logging.getLogger("gwanje.postgres")
+
+CONFIGURATION = """\
+# Written at every start. What an operator changes stays: ALTER SYSTEM SET … as the role postgres.
+listen_addresses = ''
+port = 5432
+unix_socket_directories = {sockets}
+unix_socket_permissions = 0700
+hba_file = {hba}
+password_encryption = 'scram-sha-256'
+max_connections = 200
+shared_buffers = '256MB'
+wal_compression = on
+# Short queries in plenty: compiling or parallelising one costs more than it saves.
+jit = off
+max_parallel_workers_per_gather = 0
+max_parallel_maintenance_workers = 0
+timezone = 'UTC'
+log_timezone = 'UTC'
+lc_messages = 'C'
+# A file per weekday. Neither statements nor row contents: they hold persons' data.
+logging_collector = on
+log_directory = {log}
+log_filename = 'postgresql-%a.log'
+log_truncate_on_rotation = on
+log_rotation_age = '1d'
+log_rotation_size = 0
+log_checkpoints = off
+log_error_verbosity = terse
+log_min_error_statement = 'panic'
+"""
+HBA = "local all all scram-sha-256\n"
+
+# The roles and their database come to be before the server ever listens, in PostgreSQL's single-user mode: one
+# command a line, passwords over standard input only.
+CREATE = """\
+CREATE ROLE gwanje_owner LOGIN
+CREATE ROLE gwanje_app LOGIN
+CREATE DATABASE gwanje OWNER gwanje_owner
+"""
+
+
+def launch(at: Place, settings: Settings, lock: int) -> None:
+    """Create the cluster if there is none, and start PostgreSQL on it in the background, holding `lock` for life.
+
+    The caller holds `lock`: no process of a former server is left.
+    """
+    found = binaries.runnable(binaries.find(settings), at)
+    if at.base != at.home / "postgres":
+        logger.warning("%s cannot reach %s: its PostgreSQL lives in %s", at.account, at.home, at.base)
+    record = place.read_record(at.home)
+    if not (at.data / "PG_VERSION").exists():
+        _create(at, found, record, lock)
+    else:
+        _refuse_other_major(at, found)
+        _clear_traces(at)
+        if record is None:
+            _set_passwords(at, found, at.data, place.new_record(at, created=True), "", lock)
+        elif not record.created:  # we were killed between the two lines at the end of _create
+            place.write_record(at.home, replace(record, created=True))
+    for name in ("run", "log"):
+        place.make_folder(at.base / name, 0o700, at.account)
+    hba, configuration = at.base / "pg_hba.conf", at.base / "postgresql.conf"
+    # These two are ours, not the server account's: who breaks into the server cannot open it for others.
+    place.write(hba, HBA, 0o644)
+    values = {"sockets": _socket_folder(at), "hba": hba, "log": at.base / "log"}
+    place.write(configuration, CONFIGURATION.format_map({key: _quoted(path) for key, path in values.items()}), 0o644)
+    output = os.open(at.base / "start.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        # Through a shell that leaves it at once: a child of ours would stay behind as a zombie.
+        command = (found.folder / "postgres", "-D", at.data, "-c", f"config_file={configuration}")
+        at.run("/bin/sh", "-c", 'exec "$@" &', "sh", *command, lock=lock, output=output)
+    finally:
+        os.close(output)
+
+
+def _create(at: Place, found: Binaries, record: Record | None, lock: int) -> None:
+    """Create the cluster under another name and rename it when it is whole, so that a kill leaves nothing half."""
+    if record and record.created:
+        raise DatabaseUnavailable(
+            f"The database of {at.home} was in {at.data}, which is gone. Bring it back from a backup, or remove "
+            f"{at.home / 'postgres.json'} to begin with an empty one."
+        )
+    record = place.new_record(at, created=False)
+    fresh = at.base / "data.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    place.make_folder(fresh, 0o700, at.account)
+    # `reject`: started by hand, without our configuration, the cluster lets nobody in.
+    options = ("--auth=reject", "--username=postgres", "--encoding=UTF8", f"--locale={LOCALE}", "--data-checksums")
+    made = at.run(found.folder / "initdb", "-D", fresh, *options, "--no-instructions", lock=lock)
+    if made.returncode:
+        raise DatabaseUnavailable(f"initdb could not create {at.data}: {made.stdout[-1000:].strip()}")
+    _set_passwords(at, found, fresh, record, CREATE, lock)
+    fresh.rename(at.data)
+    place.write_record(at.home, replace(record, created=True))
+
+
+def _set_passwords(at: Place, found: Binaries, data: Path, record: Record, first: str, lock: int) -> None:
+    commands = first + "".join(f"ALTER ROLE {role} PASSWORD '{word}'\n" for role, word in record.passwords.items())
+    options = ("-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-c", "log_checkpoints=off")
+    done = at.run(found.folder / "postgres", "--single", "-D", data, *options, "postgres", lock=lock, text=commands)
+    if done.returncode:
+        raise DatabaseUnavailable(f"PostgreSQL could not make its roles in {data}: {done.stdout[-1000:].strip()}")
+
+
+def _refuse_other_major(at: Place, found: Binaries) -> None:
+    stored = (at.data / "PG_VERSION").read_text().strip()
+    if stored != str(found.major):
+        raise DatabaseUnavailable(
+            f"The data in {at.data} are PostgreSQL {stored}'s, but the binaries in {found.folder} are {found.version}. "
+            f"Set GWANJE_PG_BIN to the binaries of PostgreSQL {stored}; to move on, dump with them and restore."
+        )
+
+
+def _clear_traces(at: Place) -> None:
+    """Remove what a killed server left and the next one would take for a running server.
+
+    PostgreSQL refuses to start where its pid file names any live process or zombie of the same account, or nothing
+    readable. Our lock proves that none of *our* servers is left; one that somebody started by hand is refused.
+    """
+    if other := postmaster(at.data):
+        raise DatabaseUnavailable(
+            f"A PostgreSQL that Gwanje did not start runs on {at.data} (process {other}). Stop it."
+        )
+    (at.data / "postmaster.pid").unlink(missing_ok=True)
+    (_socket_folder(at) / f"{place.SOCKET}.lock").unlink(missing_ok=True)
+
+
+def postmaster(data: Path) -> int | None:
+    """The process that postmaster.pid names, if it really runs on these data: alive, and working in that folder."""
+    first = "".join(pid_file(data)[:1]).strip().removeprefix("-")  # in single-user mode it is written as -PID
+    if not first.isdigit() or int(first) < 1:
+        return None
+    try:
+        if sys.platform == "linux":  # a zombie has no working directory, a reused id another one
+            return int(first) if os.path.samefile(f"/proc/{first}/cwd", data) else None
+        os.kill(int(first), 0)
+    except OSError:
+        return None
+    return int(first)
+
+
+def pid_file(data: Path) -> list[str]:
+    """Process id, data, start time, port, socket folder, address, shared memory, state; fewer while it starts."""
+    try:
+        return (data / "postmaster.pid").read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _socket_folder(at: Place) -> Path:
+    """`run` below the place; for an ordinary user whose path is too long, a private folder with a short name."""
+    if place.fits_socket(at.base / "run"):
+        return at.base / "run"
+    parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    folder = parent / f"gwanje-{hashlib.sha256(os.fsencode(at.base)).hexdigest()[:16]}"
+    place.make_folder(folder, 0o700)
+    state = folder.lstat()
+    if state.st_uid != os.geteuid() or state.st_mode & 0o170077 != 0o040000 or not place.fits_socket(folder):
+        raise DatabaseUnavailable(
+            f"The path of {at.base} is too long for a socket, and {folder} cannot hold it safely. "
+            "Set GWANJE_HOME to a shorter path."
+        )
+    return folder
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("\\", r"\\").replace("'", "''") + "'"

@@ -1,0 +1,98 @@
+"""Agencies: a tree with history, in which units act for their body."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.actor import Actor
+from app.audit import entries
+from app.errors import Conflict, Malformed, NotFound, NotPermitted
+from app.ids import new_id
+from app.models import AGENCY_KINDS, UNIT_KINDS, Agency, AgencyMove
+
+# A station acts in the name of the agency above it, so an agreement with the police agency holds for its stations.
+CHAINED_KINDS = ("police", "fire")
+
+
+def _acts_for(agency_id: UUID, kind: str, parent: Agency | None) -> list[UUID]:
+    if parent is not None and (kind in UNIT_KINDS or (kind in CHAINED_KINDS and kind == parent.kind)):
+        return [agency_id, *parent.acts_for_ids]
+    return [agency_id]
+
+
+async def add(
+    session: AsyncSession,
+    actor: Actor | None,
+    *,
+    name: str,
+    kind: str,
+    parent_id: UUID | None = None,
+    name_en: str = "",
+    authority_code: str | None = None,
+) -> UUID:
+    """A new agency, or a unit of one. An administrator adds units of the own institution; bodies come from the operator."""
+    if kind not in (*AGENCY_KINDS, *UNIT_KINDS):
+        raise Malformed(f"kind is one of: {', '.join((*AGENCY_KINDS, *UNIT_KINDS))}", field="kind")
+    if not name.strip():
+        raise Malformed("an agency has a name", field="name")
+    parent = await session.get(Agency, parent_id) if parent_id else None
+    if parent_id and parent is None:
+        raise NotFound("there is no such parent agency", field="parent_id")
+    if kind in UNIT_KINDS and parent is None:
+        raise Malformed(f"a {kind} belongs to an agency: name its parent", field="parent_id")
+    if actor is not None and not (
+        actor.may("administer") and kind in UNIT_KINDS and parent is not None and parent.body_id == actor.body_id
+    ):
+        raise NotPermitted("an administrator adds units within the own institution only")
+    if await session.scalar(
+        select(Agency.id).where(Agency.name == name, Agency.parent_id.is_not_distinct_from(parent_id))
+    ):
+        raise Conflict(f"{name} exists there already", field="name")
+    agency_id = new_id()
+    await session.execute(
+        insert(Agency).values(
+            id=agency_id,
+            name=name.strip(),
+            name_en=name_en,
+            kind=kind,
+            parent_id=parent_id,
+            body_id=parent.body_id if parent is not None and kind in UNIT_KINDS else agency_id,
+            acts_for_ids=_acts_for(agency_id, kind, parent),
+            ancestor_ids=[parent.id, *parent.ancestor_ids] if parent else [],
+            authority_code=authority_code,
+        )
+    )
+    await session.execute(insert(AgencyMove).values(id=new_id(), agency_id=agency_id, parent_id=parent_id))
+    await entries.append(session, entries.entry(actor, "agency.added", subject=("agency", agency_id), name=name))
+    return agency_id
+
+
+async def listed(
+    session: AsyncSession, *, kind: str | None = None, after: UUID | None = None, limit: int = 100
+) -> Sequence[Agency]:
+    """Agencies in the order of their ids. That an agency exists is public knowledge."""
+    query = select(Agency).order_by(Agency.id).limit(limit)
+    if kind:
+        query = query.where(Agency.kind == kind)
+    if after:
+        query = query.where(Agency.id > after)
+    return (await session.scalars(query)).all()
+
+
+async def get(session: AsyncSession, agency_id: UUID) -> Agency:
+    agency = await session.get(Agency, agency_id)
+    if agency is None:
+        raise NotFound("there is no such agency")
+    return agency
+
+
+async def by_name_or_code(session: AsyncSession, text: str) -> Agency:
+    """The one agency with this name or authority code, as an operator types it at the command line."""
+    found = (await session.scalars(select(Agency).where((Agency.name == text) | (Agency.authority_code == text)))).all()
+    if len(found) != 1:
+        raise NotFound(
+            f"{len(found)} agencies are called {text!r}; `gwanje agency list` shows all, `gwanje agency add` makes one"
+        )
+    return found[0]

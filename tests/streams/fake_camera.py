@@ -1,0 +1,222 @@
+"""A camera to test against: RTSP over TCP, H.264 and PCMU, Digest or Basic, and the faults that real ones show."""
+
+import asyncio
+import base64
+import hashlib
+import itertools
+import secrets
+import struct
+import subprocess
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal, Self
+
+import imageio_ffmpeg
+
+FRAMES_PER_SECOND = 15
+GOP_FRAMES = 15
+AUDIO_EVERY_FRAMES = 3
+Fault = Literal["", "silent", "garbage", "endless_headers", "endless_body", "redirect", "no_picture", "mjpeg", "flood", "no_sprop"]
+
+
+@cache
+def access_units() -> list[list[bytes]]:
+    """Four seconds of a moving picture as access units of NAL units, each GOP with its parameter sets."""
+    annexb = subprocess.run(
+        [
+            *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi"),
+            *("-i", f"testsrc2=size=320x180:rate={FRAMES_PER_SECOND}", "-t", "4", "-pix_fmt", "yuv420p"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline", "-g", str(GOP_FRAMES)),
+            *("-x264-params", "repeat-headers=1:aud=1:scenecut=0:sliced-threads=0:threads=1", "-f", "h264", "pipe:1"),
+        ],
+        check=True,
+        capture_output=True,
+    ).stdout
+    units: list[list[bytes]] = []
+    for nal in annexb.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]:
+        if nal[0] & 31 == 9:
+            units.append([])
+        else:
+            units[-1].append(nal)
+    return units
+
+
+def _rtp_of(nal: bytes, last: bool, sequence: itertools.count, timestamp: int) -> list[bytes]:
+    """RFC 6184: one packet, or FU-A fragments of 1,200 bytes."""
+    if len(nal) <= 1200:
+        payloads = [nal]
+    else:
+        pieces = [nal[1:][i : i + 1200] for i in range(0, len(nal) - 1, 1200)]
+        payloads = [
+            bytes([nal[0] & 0xE0 | 28, (0x80 if i == 0 else 0) | (0x40 if i == len(pieces) - 1 else 0) | nal[0] & 31]) + piece
+            for i, piece in enumerate(pieces)
+        ]
+    return [
+        struct.pack(">BBHII", 0x80, 96 | (0x80 if last and i == len(payloads) - 1 else 0), next(sequence) & 0xFFFF, timestamp, 7) + p
+        for i, p in enumerate(payloads)
+    ]
+
+
+@dataclass
+class FakeCamera:
+    """`async with FakeCamera() as camera: camera.url`; `plays` counts the times that somebody started the stream."""
+
+    user: str = "viewer"
+    password: str = "s3cret-Pa55"
+    auth: Literal["", "basic", "digest", "digest-sha256", "digest-plain"] = "digest"
+    fault: Fault = ""
+    port: int = 0
+    plays: int = 0
+    requests: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _tasks: set[asyncio.Task] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        return f"rtsp://{self.user}:{self.password}@127.0.0.1:{self.port}/media/live?channel=1"
+
+    async def __aenter__(self) -> Self:
+        self.nonce = secrets.token_hex(8)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """The cable is pulled."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    @property
+    def connections(self) -> int:
+        return len(self._writers)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        self._tasks.add(task := asyncio.current_task())
+        players: list[asyncio.Task] = []
+        try:
+            await self._converse(reader, writer, players)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            for player in players:
+                player.cancel()
+            await asyncio.gather(*players, return_exceptions=True)
+            self._writers.discard(writer)
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _converse(self, reader, writer, players) -> None:
+        tracks: dict[str, int] = {}
+        while True:
+            first = await reader.readexactly(1)
+            if first == b"$":
+                _, size = struct.unpack(">BH", await reader.readexactly(3))
+                await reader.readexactly(size)
+                continue
+            lines = (first + await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            method, uri, _ = lines[0].split(" ")
+            headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
+            self.requests.append(f"{method} {uri}")
+            if self.fault in {"silent", "garbage", "endless_headers", "endless_body"}:
+                await self._misbehave(writer)
+            if self.fault == "redirect":
+                writer.write(f"RTSP/1.0 302 Moved\r\nCSeq: {headers['cseq']}\r\nLocation: rtsp://169.254.169.254/x\r\n\r\n".encode())
+                continue
+            if self.auth and method != "OPTIONS" and not self._knows(method, uri, headers.get("authorization", "")):
+                self._answer(writer, headers, "401 Unauthorized", f"WWW-Authenticate: {self._challenge()}\r\n")
+                continue
+            if method == "DESCRIBE":
+                base = f"rtsp://10.99.99.99/media/live/{self.port}/"  # behind address translation: not where it was reached
+                self._answer(writer, headers, "200 OK", f"Content-Base: {base}\r\nContent-Type: application/sdp\r\n", self._sdp())
+            elif method == "SETUP":
+                channel = headers["transport"].partition("interleaved=")[2].split("-")[0]
+                tracks[uri] = int(channel)
+                self._answer(writer, headers, "200 OK", f"Transport: RTP/AVP/TCP;unicast;interleaved={channel}-{int(channel) + 1}\r\nSession: 42;timeout=2\r\n")
+            elif method == "PLAY":
+                self.plays += 1
+                self._answer(writer, headers, "200 OK", f"Session: 42\r\nRTP-Info: url={uri}/trackID=1;seq=1;rtptime=0\r\n")
+                players.append(asyncio.create_task(self._play(writer, tracks)))
+            elif method == "TEARDOWN":
+                self.ended.append("teardown")
+                self._answer(writer, headers, "200 OK")
+                await writer.drain()
+                return
+            else:
+                self._answer(writer, headers, "200 OK", "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n")
+
+    def _answer(self, writer, headers, status: str, more: str = "", body: bytes = b"") -> None:
+        length = f"Content-Length: {len(body)}\r\n" if body else ""
+        writer.write(f"RTSP/1.0 {status}\r\nCSeq: {headers['cseq']}\r\n{more}{length}\r\n".encode() + body)
+
+    def _challenge(self) -> str:
+        if self.auth == "basic":
+            return 'Basic realm="cam, one"'
+        algorithm = ', algorithm="SHA-256"' if self.auth == "digest-sha256" else ""
+        qop = "" if self.auth == "digest-plain" else ', qop="auth"'
+        return f'Digest realm="cam, one", nonce="{self.nonce}"{algorithm}{qop}'
+
+    def _knows(self, method: str, uri: str, authorization: str) -> bool:
+        kind, _, rest = authorization.partition(" ")
+        if self.auth == "basic":
+            return kind == "Basic" and base64.b64decode(rest).decode() == f"{self.user}:{self.password}"
+        said = {k.strip(): v.strip(' "') for k, _, v in (p.partition("=") for p in rest.replace('"cam, one"', '"cam; one"').split(","))}
+        digest = hashlib.sha256 if self.auth == "digest-sha256" else hashlib.md5
+
+        def h(text: str) -> str:
+            return digest(text.encode()).hexdigest()
+
+        middle = self.nonce if self.auth == "digest-plain" else f"{self.nonce}:{said.get('nc')}:{said.get('cnonce')}:auth"
+        expected = h(f"{h(f'{self.user}:cam, one:{self.password}')}:{middle}:{h(f'{method}:{uri}')}")
+        return kind == "Digest" and said.get("uri") == uri and said.get("response") == expected
+
+    def _sdp(self) -> bytes:
+        parameter_sets = ",".join(base64.b64encode(nal).decode() for nal in access_units()[0][:2])
+        sprop = "" if self.fault == "no_sprop" else f";sprop-parameter-sets={parameter_sets}"
+        h264 = f"96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1{sprop}\r\n"
+        jpeg = "26\r\n"
+        video = f"m=video 0 RTP/AVP {jpeg if self.fault == 'mjpeg' else h264}a=control:trackID=1\r\n"
+        return (
+            "v=0\r\no=- 1 1 IN IP4 10.99.99.99\r\ns=fake\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=control:*\r\n"
+            f"m=audio 0 RTP/AVP 0\r\na=control:trackID=2\r\n{video}"
+        ).encode()
+
+    async def _misbehave(self, writer) -> None:
+        pieces = {"garbage": b"\x16\x03 not rtsp\r\n\r\n", "endless_headers": b"X-Padding: " + b"x" * 1000 + b"\r\n", "endless_body": b"z" * 1000}
+        if self.fault == "endless_headers":
+            writer.write(b"RTSP/1.0 200 OK\r\n")
+        if self.fault == "endless_body":
+            writer.write(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 99999999\r\n\r\n")
+        while self.fault:
+            writer.write(pieces.get(self.fault, b""))
+            await writer.drain()
+            await asyncio.sleep(0.001 if self.fault != "silent" else 0.1)
+
+    async def _play(self, writer, tracks: dict[str, int]) -> None:
+        """Live: whoever comes joins in the middle of a GOP. Timestamps go on over the loop's seam."""
+        video = next((channel for uri, channel in tracks.items() if "trackID=1" in uri), None)
+        audio = next((channel for uri, channel in tracks.items() if "trackID=2" in uri), None)
+        sequence, audio_sequence, units = itertools.count(1), itertools.count(1), access_units()
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for number in itertools.count(GOP_FRAMES - 4):
+            if self.fault == "no_picture":
+                await asyncio.sleep(0.2)
+                continue
+            unit = units[number % len(units)]
+            packets = [p for i, nal in enumerate(unit) for p in _rtp_of(nal, i == len(unit) - 1, sequence, number * 90_000 // FRAMES_PER_SECOND & 0xFFFFFFFF)]
+            data = b"".join(struct.pack(">cBH", b"$", video, len(p)) + p for p in packets)
+            if audio is not None and number % AUDIO_EVERY_FRAMES == 0:
+                p = struct.pack(">BBHII", 0x80, 0, next(audio_sequence) & 0xFFFF, number * 8000 // FRAMES_PER_SECOND, 8) + b"\xff" * 1600
+                data += struct.pack(">cBH", b"$", audio, len(p)) + p
+            writer.write(data * (400 if self.fault == "flood" else 1))
+            await writer.drain()
+            await asyncio.sleep(max(0, start + (number - GOP_FRAMES + 5) / FRAMES_PER_SECOND - loop.time()))
