@@ -27,7 +27,7 @@ Hearer = Callable[[str], None]
 
 
 async def announce(session: AsyncSession, topic: str, message: str = "") -> None:
-    """Tell every process, once this transaction has committed. A message too long for one NOTIFY becomes empty: "all"."""
+    """Tell every process once this transaction has committed. A message too long for a NOTIFY becomes empty: "all"."""
     payload = f"{topic} {message}".strip()
     if len(payload.encode()) > PAYLOAD_LIMIT:
         payload = topic

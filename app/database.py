@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import orjson
@@ -128,5 +127,3 @@ def migration_config(owner_url: str) -> Config:
 def migrate(owner_url: str) -> None:
     """Bring the schema to its newest version, as the owner; blocks, runs its own event loop."""
     command.upgrade(migration_config(owner_url), "head")
-
-

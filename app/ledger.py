@@ -49,7 +49,7 @@ AUDIT = Ledger("audit", AuditEntry, AuditPending, AuditLeaf)
 
 @dataclass(frozen=True)
 class Head:
-    """Where a ledger ends: `epoch` changes when the log was remade, so that an old position cannot pass for a new one."""
+    """Where a ledger ends. `epoch` changes when the log was remade: an old position cannot pass for a new one."""
 
     epoch: int
     position: int
@@ -159,5 +159,3 @@ async def read(
         after,
         limit,
     )
-
-

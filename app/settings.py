@@ -25,11 +25,15 @@ class Settings(BaseSettings):
     gateway: str = Field("embedded", description="media gateway: `embedded`")
     secret_key_file: Path | None = Field(None, description="file with the deployment key; default <home>/secret.key")
     session_hours: float = Field(12, gt=0, le=24, description="life of a sign-in, in hours: one shift")
-    grant_seconds: int = Field(600, ge=10, le=86_400, description="longest life of one grant; renewable while its reason lasts")
+    grant_seconds: int = Field(
+        600, ge=10, le=86_400, description="longest life of one grant; renewable while its reason lasts"
+    )
     allow_camera_networks: str = Field(
         "", description="comma-separated networks where cameras may live besides public addresses, such as 10.20.0.0/16"
     )
-    node: str = Field("gwanje", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="name of this node in ids and the audit")
+    node: str = Field(
+        "gwanje", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="name of this node in ids and the audit"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     @model_validator(mode="after")

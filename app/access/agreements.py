@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.codes import BASES, USE_PURPOSES
@@ -117,7 +117,7 @@ async def withdraw(session: AsyncSession, actor: Actor | None, agreement_id: UUI
     await announce(session, "rights")
 
 
-def _party_to(actor: Actor | None) -> list[object]:
+def _party_to(actor: Actor | None) -> list[ColumnElement[bool]]:
     if actor is None:
         return []
     return [
@@ -130,5 +130,5 @@ def _party_to(actor: Actor | None) -> list[object]:
 
 async def known_to(session: AsyncSession, actor: Actor) -> Sequence[Agreement]:
     """The agreements to which the actor's agency is a party, newest first."""
-    query = select(Agreement).where(*_party_to(actor)).order_by(Agreement.created_at.desc(), Agreement.id.desc())  # type: ignore[arg-type]
+    query = select(Agreement).where(*_party_to(actor)).order_by(Agreement.created_at.desc(), Agreement.id.desc())
     return (await session.scalars(query.limit(500))).all()

@@ -1,4 +1,4 @@
-"""The codes that stand on every grant: why (use purpose) and by which right (legal basis). Free text never replaces one.
+"""The codes that stand on every grant: why (use purpose) and by which right (basis). Free text never replaces one.
 
 Sources: 개인정보 보호법 (PIPA) 15(1), 17(1), 18(2), 25. The labels are what a Korean official reads.
 """

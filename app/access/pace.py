@@ -26,7 +26,9 @@ def _key(*parts: str) -> bytes:
     return sha256("\n".join(parts).encode()).digest()
 
 
-async def _buckets(session: AsyncSession, login: str, user_id: UUID | None, address: str) -> list[tuple[bytes, int, int]]:
+async def _buckets(
+    session: AsyncSession, login: str, user_id: UUID | None, address: str
+) -> list[tuple[bytes, int, int]]:
     buckets = [
         (_key("both", login, address), *PER_ACCOUNT_AND_ADDRESS),
         (_key("address", address), *PER_ADDRESS),

@@ -20,7 +20,9 @@ from app.models import Agency, Appointment, Credential, Session, User
 LOGIN = re.compile(r"[a-z0-9][a-z0-9._@-]{1,63}")
 
 
-async def add(session: AsyncSession, actor: Actor | None, *, login: str, name: str, secret_hash: str, kind: str) -> UUID:
+async def add(
+    session: AsyncSession, actor: Actor | None, *, login: str, name: str, secret_hash: str, kind: str
+) -> UUID:
     """A new person (or system); `actor` None is the operator at the command line. Refuses a login that is taken."""
     login = login.strip().lower()
     if not LOGIN.fullmatch(login):
@@ -29,7 +31,9 @@ async def add(session: AsyncSession, actor: Actor | None, *, login: str, name: s
         raise Conflict(f"the login {login} is taken", field="login")
     user_id = new_id()
     await session.execute(insert(User).values(id=user_id, login=login, name=name, kind=kind))
-    await session.execute(insert(Credential).values(id=new_id(), user_id=user_id, kind="password", secret_hash=secret_hash))
+    await session.execute(
+        insert(Credential).values(id=new_id(), user_id=user_id, kind="password", secret_hash=secret_hash)
+    )
     await entries.append(session, entries.entry(actor, "user.added", subject=("user", user_id), added_login=login))
     return user_id
 

@@ -38,7 +38,7 @@ def agreement_covers(
     )
 
 
-_SHARED = f"EXISTS (SELECT FROM agreements a WHERE {agreement_covers(verb=':verb')})"  # noqa: S608 - our own SQL
+_SHARED = f"EXISTS (SELECT FROM agreements a WHERE {agreement_covers(verb=':verb')})"
 
 
 def permitted(actor: Actor, verb: str) -> ColumnElement[bool]:
@@ -86,7 +86,7 @@ async def scopes(session: AsyncSession, actor: Actor, verb: str) -> tuple[Scope,
             Agreement.withdrawn_at.is_(None),
             Agreement.valid_from <= func.now() + text("interval '1 hour'"),
             (Agreement.valid_to.is_(None)) | (Agreement.valid_to > func.now()),
-            Agreement.verbs.any(verb),  # type: ignore[arg-type]
+            Agreement.verbs.contains([verb]),
         )
     )
     shared = [

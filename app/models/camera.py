@@ -1,4 +1,4 @@
-"""Cameras: a site holds camera positions; a device is mounted at a position from–to; sources say where pictures come from.
+"""Cameras: a site holds positions, a device is mounted at a position from–to, sources say where pictures come from.
 
 A row of a city's file is a site with 1…104 positions. Agreements, history and ids hang on the position, so a
 replaced device changes nothing else.

@@ -1,4 +1,4 @@
-"""Grants (영상 접속 승인) are permissions; views (영상 조회) are what happened. Both by month, like the entries they refer to."""
+"""Grants (영상 접속 승인) are permissions, views (영상 조회) what happened; both by month, like their entries."""
 
 from datetime import datetime
 from typing import Any

@@ -127,7 +127,9 @@ class AuditEntry(Table):
     restriction: Mapped[str] = mapped_column(server_default="")
     late_from: Mapped[datetime | None]
     digest: Mapped[bytes]  # SHA-256(salt || payload)
-    payload: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))  # json, not jsonb: the very text that was hashed
+    payload: Mapped[Any | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # json, not jsonb: the very text that was hashed
     salt: Mapped[bytes | None]
 
 

@@ -81,6 +81,8 @@ def start(settings: Settings) -> Use:
     try:
         home.mkdir(parents=True, exist_ok=True)
         place = locate(home)
+        if not place.base.is_relative_to(home):
+            make_folder(place.base.parent, 0o711)
         make_folder(place.base, 0o711 if place.account else 0o700)
         check(place)
         with _turn(place):
@@ -210,11 +212,11 @@ def _server(place: Place, sockets: str) -> Server:
             f"{place.home / 'postgres.json'} is gone while the server runs. Stop every Gwanje process of this home: "
             "the next start gives the roles new passwords."
         )
-    urls = [
-        f"postgresql://{role}:{record.passwords[role]}@/gwanje?host={quote(sockets)}&port=5432"
-        for role in ("gwanje_owner", "gwanje_app")
-    ]
-    return Server(*urls, place.data)
+
+    def url(role: str) -> str:
+        return f"postgresql://{role}:{record.passwords[role]}@/gwanje?host={quote(sockets)}&port=5432"
+
+    return Server(url("gwanje_owner"), url("gwanje_app"), place.data)
 
 
 def _last_words(place: Place) -> str:

@@ -4,8 +4,10 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from app.postgres.place import Place, Record
 from app.settings import Settings
 
 LOCALE = "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8"
+
+LOG_DAYS = 6
 
 logger = logging.getLogger("gwanje.postgres")
 
@@ -66,7 +70,7 @@ def launch(at: Place, settings: Settings, lock: int) -> None:
     """
     found = binaries.runnable(binaries.find(settings), at)
     if at.base != at.home / "postgres":
-        logger.warning("%s cannot reach %s: its PostgreSQL lives in %s", at.account, at.home, at.base)
+        logger.warning("PostgreSQL's account cannot use %s: its data are in %s", at.home, at.data)
     record = place.read_record(at.home)
     if not (at.data / "PG_VERSION").exists():
         _create(at, found, record, lock)
@@ -79,6 +83,9 @@ def launch(at: Place, settings: Settings, lock: int) -> None:
             place.write_record(at.home, replace(record, created=True))
     for name in ("run", "log"):
         place.make_folder(at.base / name, 0o700, at.account)
+    for old in (at.base / "log").glob("*.log"):  # PostgreSQL empties a weekday's file only when it lives past midnight
+        if time.time() - old.lstat().st_mtime > LOG_DAYS * 86_400:
+            old.unlink()
     hba, configuration = at.base / "pg_hba.conf", at.base / "postgresql.conf"
     # These two are ours, not the server account's: who breaks into the server cannot open it for others.
     place.write(hba, HBA, 0o644)
@@ -88,7 +95,7 @@ def launch(at: Place, settings: Settings, lock: int) -> None:
     try:
         # Through a shell that leaves it at once: a child of ours would stay behind as a zombie.
         command = (found.folder / "postgres", "-D", at.data, "-c", f"config_file={configuration}")
-        at.run("/bin/sh", "-c", 'exec "$@" &', "sh", *command, lock=lock, output=output)
+        at.run("/bin/sh", "-c", 'exec "$@" </dev/null &', "sh", *command, lock=lock, output=output)
     finally:
         os.close(output)
 
@@ -138,9 +145,7 @@ def _clear_traces(at: Place) -> None:
     readable. Our lock proves that none of *our* servers is left; one that somebody started by hand is refused.
     """
     if other := postmaster(at.data):
-        raise DatabaseUnavailable(
-            f"A PostgreSQL that Gwanje did not start runs on {at.data} (process {other}). Stop it."
-        )
+        raise DatabaseUnavailable(f"Process {other} runs on {at.data}, and Gwanje did not start it. Stop it first.")
     (at.data / "postmaster.pid").unlink(missing_ok=True)
     (_socket_folder(at) / f"{place.SOCKET}.lock").unlink(missing_ok=True)
 
@@ -152,7 +157,7 @@ def postmaster(data: Path) -> int | None:
         return None
     try:
         if sys.platform == "linux":  # a zombie has no working directory, a reused id another one
-            return int(first) if os.path.samefile(f"/proc/{first}/cwd", data) else None
+            return int(first) if Path(f"/proc/{first}/cwd").samefile(data) else None
         os.kill(int(first), 0)
     except OSError:
         return None
@@ -168,14 +173,15 @@ def pid_file(data: Path) -> list[str]:
 
 
 def _socket_folder(at: Place) -> Path:
-    """`run` below the place; for an ordinary user whose path is too long, a private folder with a short name."""
+    """`run` below the place, or where that path is too long, a private folder with a short one."""
     if place.fits_socket(at.base / "run"):
         return at.base / "run"
-    parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    folder = parent / f"gwanje-{hashlib.sha256(os.fsencode(at.base)).hexdigest()[:16]}"
-    place.make_folder(folder, 0o700)
-    state = folder.lstat()
-    if state.st_uid != os.geteuid() or state.st_mode & 0o170077 != 0o040000 or not place.fits_socket(folder):
+    ours = None if at.account else os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(ours or tempfile.gettempdir()) / f"gwanje-{hashlib.sha256(os.fsencode(at.base)).hexdigest()[:16]}"
+    place.make_folder(folder, 0o700, at.account)
+    state, owner = folder.lstat(), at.account.uid if at.account else os.geteuid()
+    private = stat.S_ISDIR(state.st_mode) and state.st_uid == owner and not state.st_mode & 0o077
+    if not (private and place.fits_socket(folder)):  # somebody else may have made it first
         raise DatabaseUnavailable(
             f"The path of {at.base} is too long for a socket, and {folder} cannot hold it safely. "
             "Set GWANJE_HOME to a shorter path."

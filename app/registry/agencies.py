@@ -32,7 +32,7 @@ async def add(
     name_en: str = "",
     authority_code: str | None = None,
 ) -> UUID:
-    """A new agency, or a unit of one. An administrator adds units of the own institution; bodies come from the operator."""
+    """A new agency or a unit of one. An administrator adds units of the own institution, the operator adds bodies."""
     if kind not in (*AGENCY_KINDS, *UNIT_KINDS):
         raise Malformed(f"kind is one of: {', '.join((*AGENCY_KINDS, *UNIT_KINDS))}", field="kind")
     if not name.strip():

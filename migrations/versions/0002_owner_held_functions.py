@@ -113,8 +113,7 @@ def upgrade() -> None:
         " FROM unnest(ARRAY['events', 'audit']) AS name"
     )
     op.execute(
-        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'gwanje_app') THEN CREATE ROLE gwanje_app NOLOGIN; END IF;"
-        " IF NOT pg_has_role(current_user, 'gwanje_app', 'MEMBER') THEN GRANT gwanje_app TO CURRENT_USER; END IF; END $$"
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'gwanje_app') THEN CREATE ROLE gwanje_app NOLOGIN; GRANT gwanje_app TO CURRENT_USER; END IF; END $$"
     )
     op.execute("GRANT USAGE ON SCHEMA public TO gwanje_app")
     op.execute("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO gwanje_app")

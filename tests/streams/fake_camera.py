@@ -5,6 +5,7 @@ import base64
 import hashlib
 import itertools
 import secrets
+import ssl
 import struct
 import subprocess
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ import imageio_ffmpeg
 FRAMES_PER_SECOND = 15
 GOP_FRAMES = 15
 AUDIO_EVERY_FRAMES = 3
-Fault = Literal["", "silent", "garbage", "endless_headers", "endless_body", "redirect", "no_picture", "mjpeg", "flood", "no_sprop"]
+Fault = Literal[
+    "", "silent", "garbage", "endless_headers", "endless_body", "redirect", "no_picture", "mjpeg", "flood", "no_sprop"
+]
 
 
 @cache
@@ -26,7 +29,18 @@ def access_units() -> list[list[bytes]]:
         [
             *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi"),
             *("-i", f"testsrc2=size=320x180:rate={FRAMES_PER_SECOND}", "-t", "4", "-pix_fmt", "yuv420p"),
-            *("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline", "-g", str(GOP_FRAMES)),
+            *(
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-tune",
+                "zerolatency",
+                "-profile:v",
+                "baseline",
+                "-g",
+                str(GOP_FRAMES),
+            ),
             *("-x264-params", "repeat-headers=1:aud=1:scenecut=0:sliced-threads=0:threads=1", "-f", "h264", "pipe:1"),
         ],
         check=True,
@@ -48,11 +62,15 @@ def _rtp_of(nal: bytes, last: bool, sequence: itertools.count, timestamp: int) -
     else:
         pieces = [nal[1:][i : i + 1200] for i in range(0, len(nal) - 1, 1200)]
         payloads = [
-            bytes([nal[0] & 0xE0 | 28, (0x80 if i == 0 else 0) | (0x40 if i == len(pieces) - 1 else 0) | nal[0] & 31]) + piece
+            bytes([nal[0] & 0xE0 | 28, (0x80 if i == 0 else 0) | (0x40 if i == len(pieces) - 1 else 0) | nal[0] & 31])
+            + piece
             for i, piece in enumerate(pieces)
         ]
     return [
-        struct.pack(">BBHII", 0x80, 96 | (0x80 if last and i == len(payloads) - 1 else 0), next(sequence) & 0xFFFF, timestamp, 7) + p
+        struct.pack(
+            ">BBHII", 0x80, 96 | (0x80 if last and i == len(payloads) - 1 else 0), next(sequence) & 0xFFFF, timestamp, 7
+        )
+        + p
         for i, p in enumerate(payloads)
     ]
 
@@ -66,6 +84,7 @@ class FakeCamera:
     auth: Literal["", "basic", "digest", "digest-sha256", "digest-plain"] = "digest"
     fault: Fault = ""
     port: int = 0
+    tls: ssl.SSLContext | None = None
     plays: int = 0
     requests: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
@@ -74,20 +93,22 @@ class FakeCamera:
 
     @property
     def url(self) -> str:
-        return f"rtsp://{self.user}:{self.password}@127.0.0.1:{self.port}/media/live?channel=1"
+        return f"rtsp{'s' if self.tls else ''}://{self.user}:{self.password}@127.0.0.1:{self.port}/media/live?channel=1"
 
     async def __aenter__(self) -> Self:
         self.nonce = secrets.token_hex(8)
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        access_units()
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.cut()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while tasks := [task for task in self._tasks if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def cut(self) -> None:
         """The cable is pulled."""
@@ -109,7 +130,7 @@ class FakeCamera:
         finally:
             for player in players:
                 player.cancel()
-            await asyncio.gather(*players, return_exceptions=True)
+            self._tasks.update(players)
             self._writers.discard(writer)
             self._tasks.discard(task)
             writer.close()
@@ -127,23 +148,34 @@ class FakeCamera:
             headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
             self.requests.append(f"{method} {uri}")
             if self.fault in {"silent", "garbage", "endless_headers", "endless_body"}:
-                await self._misbehave(writer)
+                await self._misbehave(reader, writer)
             if self.fault == "redirect":
-                writer.write(f"RTSP/1.0 302 Moved\r\nCSeq: {headers['cseq']}\r\nLocation: rtsp://169.254.169.254/x\r\n\r\n".encode())
+                writer.write(
+                    f"RTSP/1.0 302 Moved\r\nCSeq: {headers['cseq']}\r\nLocation: rtsp://169.254.169.254/x\r\n\r\n".encode()
+                )
                 continue
             if self.auth and method != "OPTIONS" and not self._knows(method, uri, headers.get("authorization", "")):
                 self._answer(writer, headers, "401 Unauthorized", f"WWW-Authenticate: {self._challenge()}\r\n")
                 continue
             if method == "DESCRIBE":
                 base = f"rtsp://10.99.99.99/media/live/{self.port}/"  # behind address translation: not where it was reached
-                self._answer(writer, headers, "200 OK", f"Content-Base: {base}\r\nContent-Type: application/sdp\r\n", self._sdp())
+                self._answer(
+                    writer, headers, "200 OK", f"Content-Base: {base}\r\nContent-Type: application/sdp\r\n", self._sdp()
+                )
             elif method == "SETUP":
                 channel = headers["transport"].partition("interleaved=")[2].split("-")[0]
                 tracks[uri] = int(channel)
-                self._answer(writer, headers, "200 OK", f"Transport: RTP/AVP/TCP;unicast;interleaved={channel}-{int(channel) + 1}\r\nSession: 42;timeout=2\r\n")
+                self._answer(
+                    writer,
+                    headers,
+                    "200 OK",
+                    f"Transport: RTP/AVP/TCP;unicast;interleaved={channel}-{int(channel) + 1}\r\nSession: 42;timeout=2\r\n",
+                )
             elif method == "PLAY":
                 self.plays += 1
-                self._answer(writer, headers, "200 OK", f"Session: 42\r\nRTP-Info: url={uri}/trackID=1;seq=1;rtptime=0\r\n")
+                self._answer(
+                    writer, headers, "200 OK", f"Session: 42\r\nRTP-Info: url={uri}/trackID=1;seq=1;rtptime=0\r\n"
+                )
                 players.append(asyncio.create_task(self._play(writer, tracks)))
             elif method == "TEARDOWN":
                 self.ended.append("teardown")
@@ -151,7 +183,9 @@ class FakeCamera:
                 await writer.drain()
                 return
             else:
-                self._answer(writer, headers, "200 OK", "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n")
+                self._answer(
+                    writer, headers, "200 OK", "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n"
+                )
 
     def _answer(self, writer, headers, status: str, more: str = "", body: bytes = b"") -> None:
         length = f"Content-Length: {len(body)}\r\n" if body else ""
@@ -168,13 +202,18 @@ class FakeCamera:
         kind, _, rest = authorization.partition(" ")
         if self.auth == "basic":
             return kind == "Basic" and base64.b64decode(rest).decode() == f"{self.user}:{self.password}"
-        said = {k.strip(): v.strip(' "') for k, _, v in (p.partition("=") for p in rest.replace('"cam, one"', '"cam; one"').split(","))}
+        said = {
+            k.strip(): v.strip(' "')
+            for k, _, v in (p.partition("=") for p in rest.replace('"cam, one"', '"cam; one"').split(","))
+        }
         digest = hashlib.sha256 if self.auth == "digest-sha256" else hashlib.md5
 
         def h(text: str) -> str:
             return digest(text.encode()).hexdigest()
 
-        middle = self.nonce if self.auth == "digest-plain" else f"{self.nonce}:{said.get('nc')}:{said.get('cnonce')}:auth"
+        middle = (
+            self.nonce if self.auth == "digest-plain" else f"{self.nonce}:{said.get('nc')}:{said.get('cnonce')}:auth"
+        )
         expected = h(f"{h(f'{self.user}:cam, one:{self.password}')}:{middle}:{h(f'{method}:{uri}')}")
         return kind == "Digest" and said.get("uri") == uri and said.get("response") == expected
 
@@ -189,13 +228,17 @@ class FakeCamera:
             f"m=audio 0 RTP/AVP 0\r\na=control:trackID=2\r\n{video}"
         ).encode()
 
-    async def _misbehave(self, writer) -> None:
-        pieces = {"garbage": b"\x16\x03 not rtsp\r\n\r\n", "endless_headers": b"X-Padding: " + b"x" * 1000 + b"\r\n", "endless_body": b"z" * 1000}
+    async def _misbehave(self, reader, writer) -> None:
+        pieces = {
+            "garbage": b"\x16\x03 not rtsp\r\n\r\n",
+            "endless_headers": b"X-Padding: " + b"x" * 1000 + b"\r\n",
+            "endless_body": b"z" * 1000,
+        }
         if self.fault == "endless_headers":
             writer.write(b"RTSP/1.0 200 OK\r\n")
         if self.fault == "endless_body":
             writer.write(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 99999999\r\n\r\n")
-        while self.fault:
+        while self.fault and not reader.at_eof():
             writer.write(pieces.get(self.fault, b""))
             await writer.drain()
             await asyncio.sleep(0.001 if self.fault != "silent" else 0.1)
@@ -207,16 +250,23 @@ class FakeCamera:
         sequence, audio_sequence, units = itertools.count(1), itertools.count(1), access_units()
         loop = asyncio.get_running_loop()
         start = loop.time()
-        for number in itertools.count(GOP_FRAMES - 4):
+        for number in itertools.count(GOP_FRAMES - 2):
             if self.fault == "no_picture":
                 await asyncio.sleep(0.2)
                 continue
             unit = units[number % len(units)]
-            packets = [p for i, nal in enumerate(unit) for p in _rtp_of(nal, i == len(unit) - 1, sequence, number * 90_000 // FRAMES_PER_SECOND & 0xFFFFFFFF)]
+            packets = [
+                p
+                for i, nal in enumerate(unit)
+                for p in _rtp_of(nal, i == len(unit) - 1, sequence, number * 90_000 // FRAMES_PER_SECOND & 0xFFFFFFFF)
+            ]
             data = b"".join(struct.pack(">cBH", b"$", video, len(p)) + p for p in packets)
             if audio is not None and number % AUDIO_EVERY_FRAMES == 0:
-                p = struct.pack(">BBHII", 0x80, 0, next(audio_sequence) & 0xFFFF, number * 8000 // FRAMES_PER_SECOND, 8) + b"\xff" * 1600
+                p = (
+                    struct.pack(">BBHII", 0x80, 0, next(audio_sequence) & 0xFFFF, number * 8000 // FRAMES_PER_SECOND, 8)
+                    + b"\xff" * 1600
+                )
                 data += struct.pack(">cBH", b"$", audio, len(p)) + p
             writer.write(data * (400 if self.fault == "flood" else 1))
             await writer.drain()
-            await asyncio.sleep(max(0, start + (number - GOP_FRAMES + 5) / FRAMES_PER_SECOND - loop.time()))
+            await asyncio.sleep(max(0, start + (number - GOP_FRAMES + 3) / FRAMES_PER_SECOND - loop.time()))

@@ -1,4 +1,4 @@
-"""Simulated IP cameras: H.264 over RTSP/TCP, with a name, a running clock and a frame counter that a test can decode."""
+"""Simulated IP cameras: H.264 over RTSP/TCP, with name, running clock and a frame counter that a test can decode."""
 
 from app.demo.simulator.camera import SimulatedCamera
 from app.demo.simulator.counter import read_counter

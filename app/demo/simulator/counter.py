@@ -5,7 +5,6 @@ white. They stand at the lower left, in as many lines as the width demands. The 
 second), so it never repeats, survives a restarted encoder, and its age is the picture's latency.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 CELL_PIXELS = 16
@@ -46,7 +45,7 @@ def luma_rows(counter: int, width: int) -> list[bytes]:
     ]
 
 
-def read_counter(luma: bytes | bytearray | memoryview | Sequence[Sequence[int]] | Any, width: int = 0) -> int:
+def read_counter(luma: Any, width: int = 0) -> int:
     """The counter burnt into a decoded frame of the simulator, at the size at which it was filmed.
 
     `luma` is the frame's gray plane, either two-dimensional (rows of pixel values, such as an array) or, when `width`
@@ -62,7 +61,8 @@ def read_counter(luma: bytes | bytearray | memoryview | Sequence[Sequence[int]] 
     def brightness(cell: int) -> float:
         line, column = divmod(cell, across)
         y, x = top + line * CELL_PIXELS, column * CELL_PIXELS
-        return sum(int(luma[y + dy][x + dx]) for dy in inner for dx in inner) / len(inner) ** 2
+        total = sum(int(luma[y + dy][x + dx]) for dy in inner for dx in inner)
+        return total / len(inner) ** 2
 
     white = min(brightness(cell) for cell, bit in _GUARDS.items() if bit)
     black = max(brightness(cell) for cell, bit in _GUARDS.items() if not bit)

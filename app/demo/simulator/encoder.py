@@ -1,7 +1,8 @@
 """The encoder inside a simulated camera: one ffmpeg process while somebody watches, none otherwise.
 
-ffmpeg reads raw frames on its standard input and writes FLV, because FLV says where an access unit ends: with Annex B
-one would have to wait for the next frame. Its standard input ends with this process, however that dies, and so does it.
+ffmpeg reads YUV4MPEG2 on its standard input (its `rawvideo` reader holds each frame back until the next one comes) and
+writes FLV, which says where an access unit ends (with Annex B one would have to wait for the next one, too). Its input
+ends with this process, however that dies, and so does ffmpeg.
 """
 
 import asyncio
@@ -61,7 +62,7 @@ async def parameter_sets(camera: SimulatedCamera) -> ParameterSets:
     process = await _start_ffmpeg(camera)
     try:
         stdin, stdout = _pipes(process)
-        stdin.write(bytes([128]) * (camera.width * camera.height * 3 // 2))
+        _hand_over(stdin, bytes([128]) * (camera.width * camera.height * 3 // 2))
         stdin.close()
         async for body in _video_tags(stdout):
             if body[1] == _AVC_HEADER:
@@ -152,7 +153,7 @@ class Encoder:
         number = int((wall + clock.monotonic()) * rate)
         while True:
             if stdin.transport.get_write_buffer_size() == 0:  # otherwise the encoder is behind: leave this frame out
-                stdin.write(picture.frame(number))
+                _hand_over(stdin, picture.frame(number))
                 numbers.append(number)
             number = max(number + 1, ceil((wall + clock.monotonic()) * rate - self._phase))
             await asyncio.sleep((number + self._phase) / rate - wall - clock.monotonic())
@@ -163,7 +164,8 @@ class Encoder:
         while True:
             for viewer in tuple(self._viewers):
                 viewer.sound(sound.block(number), number / sound.BLOCKS_PER_SECOND)
-            number += 1
+            oldest = int((wall + clock.monotonic() - 1) * sound.BLOCKS_PER_SECOND)
+            number = max(number + 1, oldest)  # sound is made up for, but never by more than a second
             await asyncio.sleep(number / sound.BLOCKS_PER_SECOND - wall - clock.monotonic())
 
     def _show(self, nals: list[bytes], number: int) -> None:
@@ -175,12 +177,10 @@ class Encoder:
 
 
 async def _start_ffmpeg(camera: SimulatedCamera) -> asyncio.subprocess.Process:
-    rate, size = camera.frames_per_second, f"{camera.width}x{camera.height}"
-    interval = str(rate * KEY_FRAME_SECONDS)
+    interval = str(camera.frames_per_second * KEY_FRAME_SECONDS)
     process = await asyncio.create_subprocess_exec(
         *(imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "quiet"),
-        *("-probesize", "32", "-analyzeduration", "0", "-fflags", "nobuffer"),
-        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-video_size", size, "-framerate", str(rate), "-i", "pipe:0"),
+        *("-probesize", "32", "-analyzeduration", "0", "-f", "yuv4mpegpipe", "-i", "pipe:0"),
         *("-c:v", "libx264", "-profile:v", "baseline", "-preset", "ultrafast", "-tune", "zerolatency"),
         *("-threads", "1", "-crf", "24", "-g", interval, "-keyint_min", interval, "-sc_threshold", "0"),
         *("-x264-params", "colorprim=smpte170m:transfer=smpte170m:colormatrix=smpte170m"),
@@ -190,10 +190,18 @@ async def _start_ffmpeg(camera: SimulatedCamera) -> asyncio.subprocess.Process:
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,  # a Ctrl-C in the terminal is for the simulator, which ends its encoders itself
     )
-    with contextlib.suppress(AttributeError, OSError):  # only Linux knows it; without it a frame takes a few writes
-        assert process.stdin is not None
-        fcntl.fcntl(process.stdin.transport.get_extra_info("pipe"), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    stdin, _ = _pipes(process)
+    # Under some event loops it is no pipe, and only Linux lets one choose its size: then a frame takes a few writes.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        fcntl.fcntl(stdin.transport.get_extra_info("pipe"), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    size = f"W{camera.width} H{camera.height} F{camera.frames_per_second}:1"
+    stdin.write(f"YUV4MPEG2 {size} Ip A1:1 C420mpeg2\n".encode())
     return process
+
+
+def _hand_over(stdin: asyncio.StreamWriter, frame: bytes | bytearray) -> None:
+    stdin.write(b"FRAME\n")
+    stdin.write(frame)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -31,6 +31,6 @@ def _glyph(character: str, scale: int, ink: int, paper: int) -> tuple[bytes, ...
 
 
 def luma_rows(text: str, scale: int, ink: int, paper: int) -> list[bytes]:
-    """The `text` as `ROWS * scale` rows of `len(text) * ADVANCE * scale` luma bytes; what the font lacks becomes `?`."""
+    """The `text` as `ROWS * scale` rows of `len(text) * ADVANCE * scale` luma bytes; else `?`."""
     glyphs = [_glyph(character, scale, ink, paper) for character in text]
     return [row for line in zip(*glyphs, strict=True) for row in [b"".join(line)] * scale]

@@ -14,8 +14,10 @@ _WIDE = 640  # from this width on captions are twice as large
 
 
 class Picture:
-    """Paints the frames of one camera. Only rows that change are painted again, so a frame costs a fraction of a
-    millisecond."""
+    """Paints the frames of one camera.
+
+    Only rows that change are painted again, so that a frame costs a fraction of a millisecond.
+    """
 
     def __init__(self, camera: SimulatedCamera) -> None:
         self._camera = camera

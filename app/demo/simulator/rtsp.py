@@ -104,10 +104,9 @@ class Connection:
         nals = (mount.sets.sequence, mount.sets.picture, *unit.nals) if unit.key else unit.nals
         parts = [self._report(VIDEO, stream, unit.filmed_at)]
         for number, nal in enumerate(nals, start=1):
-            pieces = list(rtp.payloads(nal))
-            for piece in pieces[:-1]:
-                parts.append(stream.packet(piece, unit.filmed_at, last=False))
-            parts.append(stream.packet(pieces[-1], unit.filmed_at, last=number == len(nals)))
+            *pieces, final = rtp.payloads(nal)
+            parts += [stream.packet(piece, unit.filmed_at, last=False) for piece in pieces]
+            parts.append(stream.packet(final, unit.filmed_at, last=number == len(nals)))
         self._send(b"".join(parts))
 
     def sound(self, block: bytes, at: float) -> None:
@@ -133,8 +132,8 @@ class Connection:
         """The next request; None for an interleaved packet (a receiver report), which is passed over."""
         first = await self._reader.readexactly(1)
         if first == b"$":
-            _, *length = await self._reader.readexactly(3)
-            await self._reader.readexactly(int.from_bytes(length))
+            _, high, low = await self._reader.readexactly(3)
+            await self._reader.readexactly(high << 8 | low)
             return None
         if first in b"\r\n":  # some clients send an empty line to keep the connection
             return None
@@ -162,15 +161,17 @@ class Connection:
             if not mount.silent:
                 self.cut()
             return mount.silent
+        ended = False
         try:
             headers, body = self._perform(request, mount, track)
             self._respond(200, sequence, headers, body)
+            ended = request.method == "TEARDOWN"
         except _RefusedError as refused:
             self._respond(refused.status, sequence, refused.headers)
         if request.method == "PLAY" and self.playing and mount:  # behind its answer
             mount.encoder.join(self)
         await self._writer.drain()
-        return request.method != "TEARDOWN"
+        return not ended
 
     def _find(self, url: str) -> tuple[Mount | None, str]:
         try:

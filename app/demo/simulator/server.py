@@ -23,6 +23,7 @@ class Simulator:
         self._mounts: dict[str, Mount] = {}
         self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
+        self._stopping = False
 
     async def start(self) -> None:
         """Listen. OSError if the port is taken."""
@@ -37,6 +38,7 @@ class Simulator:
 
     async def stop(self) -> None:
         """Cut every client and end every encoder; nothing is left running."""
+        self._stopping = True
         if self._server:
             self._server.close()
         for connection in tuple(self._connections):
@@ -104,6 +106,9 @@ class Simulator:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if self._stopping:
+            writer.transport.abort()
+            return
         connection = Connection(self, reader, writer)
         self._connections[connection] = task
         try:

@@ -5,6 +5,7 @@ Where a thing is follows from the time alone, so a restarted encoder goes on whe
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from app.demo.simulator.canvas import Canvas, Colour, Sprite, sprite
@@ -132,4 +133,4 @@ def _walker(random: Random, light: Light) -> tuple[Sprite, ...]:
         for x in (4, 10) if apart else (6, 8):
             canvas.fill(x, 18, 4, 12, trousers)
 
-    return tuple(sprite(18, 30, lambda canvas, apart=apart: stride(canvas, apart=apart)) for apart in (True, False))
+    return tuple(sprite(18, 30, partial(stride, apart=apart)) for apart in (True, False))

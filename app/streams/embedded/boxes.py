@@ -15,7 +15,7 @@ _VISUAL_ENTRY_BYTES = 78  # VisualSampleEntry before its child boxes, 12.1.3
 _NON_SYNC = 0x0001_0000  # sample_is_non_sync_sample, 8.8.3.1
 
 
-class NotFragmentedMp4(ValueError):
+class NotFragmentedMp4(ValueError):  # noqa: N818 - it says what the bytes are
     """The bytes are no fragmented MP4 with one video track, or a box is larger than we take."""
 
 
@@ -47,7 +47,7 @@ class Fragment:
 
 
 class Splitter:
-    """Feed it bytes as they come; it gives back what is complete. One video track; `styp`, `sidx` and the like are dropped."""
+    """Feed it bytes as they come; it gives back what is complete. `styp`, `sidx` and the like are dropped."""
 
     def __init__(self) -> None:
         self.init: Init | None = None
@@ -56,7 +56,7 @@ class Splitter:
         self._moof = b""
 
     def feed(self, chunk: bytes) -> list[Init | Fragment]:
-        """What became complete with this chunk, in order. Raises NotFragmentedMp4; the splitter is useless afterwards."""
+        """What became complete with this chunk, in order. Raises NotFragmentedMp4: it is of no use afterwards."""
         buffer, position = self._buffer, 0
         buffer += chunk
         complete: list[Init | Fragment] = []
@@ -155,7 +155,7 @@ def _init(ftyp: bytes, moov: bytes) -> Init:
 
 
 def _codec(entry: str, settings: dict[bytes, bytes]) -> str:
-    """RFC 6381: avc1.PPCCLL (ISO/IEC 14496-15 5.3.3.1.2), hvc1.profile.compatibility.tier-level.constraints (annex E.3)."""
+    """RFC 6381: avc1.PPCCLL, hvc1.profile.compatibility.tier-level.constraints (ISO/IEC 14496-15 annex E.3)."""
     avc, hevc = settings.get(b"avcC", b""), settings.get(b"hvcC", b"")
     if entry in {"avc1", "avc3"} and len(avc) >= 4:  # noqa: PLR2004 - the bytes read below
         return f"{entry}.{avc[1:4].hex()}"

@@ -1,0 +1,280 @@
+"""`gwanje …`: a thin door like the routers, for whoever runs the servers and for the city's administrators."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from app import __version__, database, ids, ledger, logs, postgres
+from app.access import passwords, people
+from app.access.roles import LABELS
+from app.audit import entries
+from app.database import Database
+from app.errors import Refusal
+from app.ledger import Sequencer
+from app.registry import agencies, areas
+from app.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+agency = typer.Typer(no_args_is_help=True, help="Institutions and their units / 기관")
+user = typer.Typer(no_args_is_help=True, help="Accounts and appointments / 사용자")
+importing = typer.Typer(no_args_is_help=True, help="Bring in a city's files / 자료 가져오기")
+audit = typer.Typer(no_args_is_help=True, help="The audit log / 감사기록")
+for name, group in (("agency", agency), ("user", user), ("import", importing), ("audit", audit)):
+    app.add_typer(group, name=name)
+
+out = Console()
+err = Console(stderr=True)
+
+
+def main() -> None:
+    """The program's entry: a refusal is told in a sentence, not in a traceback."""
+    try:
+        app()
+    except Refusal as refusal:
+        err.print(f"[red]{refusal.code}[/]: {refusal.detail}", highlight=False)
+        sys.exit(1)
+    except (OSError, ValueError) as error:
+        err.print(f"[red]error[/]: {logs.without_secrets(str(error))}", highlight=False)
+        sys.exit(1)
+
+
+@asynccontextmanager
+async def at_home(settings: Settings) -> AsyncGenerator[Database]:
+    """The migrated database for one command; what was appended is numbered before it ends."""
+    ids.speak_for(settings.node)
+    with postgres_of(settings) as (owner_url, app_url):
+        await asyncio.to_thread(database.migrate, owner_url)
+        async with database.connect(app_url, pool_size=2) as base:
+            yield base
+            await Sequencer(base, ledger.AUDIT, entries.grow_tree).catch_up()
+            await Sequencer(base, ledger.EVENTS).catch_up()
+
+
+class postgres_of:  # noqa: N801 - reads as a function in a `with`
+    """The database's URLs (owner, app): of the external server, or of the embedded one, held for the block."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._use: postgres.Use | None = None
+
+    def __enter__(self) -> tuple[str, str]:
+        if self._settings.database_url:
+            return self._settings.database_url, self._settings.database_url
+        self._use = postgres.start(self._settings)
+        return self._use.server.owner_url, self._use.server.app_url
+
+    def __exit__(self, *_: object) -> None:
+        if self._use is not None:
+            self._use.release()
+
+
+def run(work: Callable[[Database, Settings], Coroutine[Any, Any, None]]) -> None:
+    """Run a command's work with the database."""
+    settings = Settings()
+
+    async def inside() -> None:
+        async with at_home(settings) as base:
+            await work(base, settings)
+
+    asyncio.run(inside())
+
+
+# Serving
+
+
+@app.command()
+def serve() -> None:
+    """Serve until Ctrl-C or SIGTERM; everything comes from GWANJE_… settings."""
+    from app.server import serve as run_server
+
+    settings = Settings()
+    logs.configure(settings.log_level)
+    with postgres_of(settings) as (owner_url, _):
+        database.migrate(owner_url)
+        run_server(settings)
+
+
+@app.command()
+def demo() -> None:
+    """A whole control center with a synthetic city and simulated cameras that really stream."""
+    from app.demo import stage
+
+    stage.run(Settings())
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema to this version."""
+    settings = Settings()
+    with postgres_of(settings) as (owner_url, _):
+        database.migrate(owner_url)
+    out.print("the schema is up to date / 최신 스키마입니다")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is here and what is wrong with it."""
+    settings = Settings()
+    grid = Grid(show_header=False, box=None)
+    grid.add_row("gwanje", __version__)
+    grid.add_row("home", str(settings.home.absolute()))
+    grid.add_row("serves on", settings.base_url)
+    grid.add_row("database", "external" if settings.database_url else postgres.describe(settings))
+    out.print(grid)
+
+    async def look(base: Database, _: Settings) -> None:
+        async with base.begin() as session:
+            for log in (ledger.EVENTS, ledger.AUDIT):
+                head = await ledger.head(session, log)
+                lag = await ledger.lag_seconds(session, log)
+                out.print(f"ledger {log.name}: {head.position} entries, oldest waiting {lag:.0f} s")
+
+    run(look)
+
+
+@app.command()
+def version() -> None:
+    """The version of this program."""
+    out.print(__version__)
+
+
+# Agencies and people
+
+
+@agency.command("add")
+def add_agency(
+    name: str,
+    kind: Annotated[str, typer.Option(help="municipality, city, police, fire, center, station, …")],
+    parent: Annotated[str, typer.Option(help="name or authority code of the parent")] = "",
+    code: Annotated[str, typer.Option(help="authority code, 7 digits (개방자치단체코드)")] = "",
+) -> None:
+    """Add an institution, or a unit of one."""
+
+    async def work(base: Database, _: Settings) -> None:
+        async with base.begin() as session:
+            above = await agencies.by_name_or_code(session, parent) if parent else None
+            made = await agencies.add(
+                session, None, name=name, kind=kind, parent_id=above.id if above else None, authority_code=code or None
+            )
+        out.print(f"added {name}: {made}")
+
+    run(work)
+
+
+@agency.command("list")
+def list_agencies() -> None:
+    """All institutions and units."""
+
+    async def work(base: Database, _: Settings) -> None:
+        grid = Grid("name", "kind", "code", "id")
+        async with base.begin() as session:
+            for row in await agencies.listed(session, limit=10_000):
+                grid.add_row(row.name, row.kind, row.authority_code or "", str(row.id))
+        out.print(grid)
+
+    run(work)
+
+
+@user.command("add")
+def add_user(
+    login: str,
+    name: Annotated[str, typer.Option(help="the person's name")],
+    agency_name: Annotated[str, typer.Option("--agency", help="name or authority code")],
+    role: Annotated[str, typer.Option(help=", ".join(f"{role} {label}" for role, label in LABELS.items()))],
+    rank: str = "",
+) -> None:
+    """Add a person with an appointment. The password is asked for (or read from standard input), never an argument."""
+    password = _ask_password()
+
+    async def work(base: Database, _: Settings) -> None:
+        secret_hash = await passwords.hashed(password)
+        async with base.begin() as session:
+            at = await agencies.by_name_or_code(session, agency_name)
+            user_id = await people.add(
+                session, None, login=login, name=name, secret_hash=secret_hash, kind="person"
+            )
+            await people.appoint(session, None, user_id=user_id, agency_id=at.id, role=role, rank=rank)
+        out.print(f"added {login} as {role} of {at.name}")
+
+    run(work)
+
+
+@user.command("password")
+def set_password(login: str) -> None:
+    """Set a new password; all sessions of the person end at once."""
+    password = _ask_password()
+
+    async def work(base: Database, _: Settings) -> None:
+        async with base.begin() as session:
+            found = await people.by_login(session, login)
+            await people.change_password(session, None, found.id, password)
+        out.print("the password is changed, all sessions have ended")
+
+    run(work)
+
+
+@user.command("disable")
+def disable_user(login: str, reason: Annotated[str, typer.Option(help="why, for the audit log")]) -> None:
+    """Disable an account: sessions end and running views are cut at once."""
+
+    async def work(base: Database, _: Settings) -> None:
+        async with base.begin() as session:
+            found = await people.by_login(session, login)
+            await people.disable(session, None, found.id, reason)
+        out.print(f"{login} is disabled")
+
+    run(work)
+
+
+def _ask_password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    given: str = typer.prompt("password", hide_input=True, confirmation_prompt=True)
+    return given
+
+
+# Imports
+
+
+@importing.command("areas")
+def import_areas(
+    file: Path, kind: Annotated[str, typer.Option(help="sigungu, neighbourhood, park, …; guessed from the codes")] = ""
+) -> None:
+    """Take in areas with polygons from GeoJSON; cameras are assigned to them anew."""
+    document = json.loads(file.read_bytes())
+
+    async def work(base: Database, _: Settings) -> None:
+        async with base.begin() as session:
+            loaded = await areas.load_geojson(session, None, document, kind=kind)
+            moved = await areas.assign(session) + await areas.assign(session, "assets")
+        for finding in loaded.findings[:20]:
+            out.print(f"  [yellow]{finding}[/]")
+        out.print(f"{len(loaded.ids)} areas; {moved} cameras and assets assigned / 구역 {len(loaded.ids)}개")
+
+    run(work)
+
+
+@audit.command("tail")
+def tail_audit(count: int = 20) -> None:
+    """The newest entries of the audit log (whoever runs the servers sees acts and times, not persons)."""
+
+    async def work(base: Database, _: Settings) -> None:
+        from sqlalchemy import select
+
+        from app.models import AuditEntry
+
+        grid = Grid("at", "act", "outcome", "subject")
+        async with base.begin() as session:
+            for row in (await session.scalars(select(AuditEntry).order_by(AuditEntry.at.desc()).limit(count))).all():
+                grid.add_row(row.at.isoformat(timespec="seconds"), row.act, row.outcome, f"{row.subject_kind} {row.subject_id}")
+        out.print(grid)
+
+    run(work)

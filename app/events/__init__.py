@@ -1,0 +1,1 @@
+"""What happens, as kinds with a meaning, and how it is written down."""

@@ -1,0 +1,1 @@
+"""The event feed: positions, conversations, and the live fan-out."""

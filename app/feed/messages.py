@@ -1,0 +1,52 @@
+"""What the server says on the feed: JSON, with CloudEvents 1.0 inside. `asyncapi.yaml` describes the same, and a test compares."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from app.events.catalogue import SEVERITIES
+
+TYPE_PREFIX = "kr.gwanje."
+SERVER_TYPES = ("welcome", "event", "heartbeat", "subscribed", "acknowledged", "behind", "resync", "refused", "bye")
+
+
+def cloud_event(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A CloudEvents 1.0 event of an event row; attributes that are empty are left out."""
+    data: dict[str, Any] = orjson.loads(row["data"]) if isinstance(row["data"], str | bytes) else dict(row["data"])
+    if row["latitude"] is not None:
+        data["location"] = {"lat": row["latitude"], "lon": row["longitude"]}
+    if row["camera_id"]:
+        data["camera_id"] = str(row["camera_id"])
+    if row["area_ids"]:
+        data["area_ids"] = [str(area) for area in row["area_ids"]]
+    if row["media_ref"]:
+        data["media_ref"] = row["media_ref"]
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": str(row["id"]),
+        "source": row["source"],
+        "type": TYPE_PREFIX + row["kind"],
+        "time": row["occurred_at"].isoformat(),
+        "receivedtime": row["at"].isoformat(),
+        "severity": SEVERITIES[row["severity"]],
+        "owner": str(row["owner_agency_id"]),
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    if row["subject_id"]:
+        event["subject"] = f"{row['subject_kind']}/{row['subject_id']}"
+    if row["incident_id"]:
+        event["incident"] = str(row["incident_id"])
+    if row["exercise"]:
+        event["exercise"] = True
+    return event
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """A message as the bytes of one text frame's payload."""
+    return orjson.dumps(message)
+
+
+def event(position: str, row: Mapping[str, Any]) -> bytes:
+    return encode({"type": "event", "position": position, "event": cloud_event(row)})

@@ -1,0 +1,269 @@
+"""The composition root: what a serving process consists of, its doors, and how a no becomes an answer."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import Response
+from sqlalchemy import text
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import __version__, clock, database, ids, ledger, logs, metrics, postgres
+from app.announcements import Announcements
+from app.audit import entries
+from app.errors import DatabaseUnavailable, Refusal
+from app.feed.live import Feed
+from app.keys import Keys
+from app.ledger import Sequencer
+from app.routers import agencies, assets, audit, cameras, events, feed, grants, health, sessions, streams
+from app.routers.dependencies import House
+from app.settings import Settings
+from app.streams.embedded.edge import Edge
+from app.streams.writer import Writer
+
+log = logging.getLogger("gwanje")
+
+PARTITION_SECONDS = 6 * 3600
+PROBLEM = "application/problem+json"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service; without arguments it takes its settings from the environment (for uvicorn's factory mode)."""
+    settings = settings or Settings()
+    logs.configure(settings.log_level)
+    ids.speak_for(settings.node)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, Any]]:
+        async with open_house(settings) as house:
+            yield {"house": house}
+
+    app = FastAPI(
+        title="Gwanje 관제",
+        version=__version__,
+        summary="The open control-center backend: cameras, live views, events, and an audit log of who watched.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    for door in (sessions, cameras, agencies, assets, grants, events, audit, streams, feed, health):
+        app.include_router(door.router)
+    app.add_exception_handler(Refusal, _refuse)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _not_ours)
+    app.add_exception_handler(Exception, _unexpected)
+    for error in database.LOST:
+        app.add_exception_handler(error, _database_lost)
+    app.add_middleware(Observed)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def open_house(settings: Settings) -> AsyncGenerator[House]:
+    """Everything a process holds while it serves: opened in order, closed in reverse, views closed in the log."""
+    async with AsyncExitStack() as stack:
+        url = settings.database_url
+        if not url:
+            use = await asyncio.to_thread(postgres.start, settings)
+            stack.push_async_callback(asyncio.to_thread, use.release)
+            url = use.server.app_url
+        base = await stack.enter_async_context(database.connect(url))
+        keys = Keys(settings.secret_key)
+        node = f"{settings.node}/{secrets.token_hex(4)}"
+        news = Announcements(url)
+        sequencers = {
+            ledger.EVENTS.name: Sequencer(base, ledger.EVENTS),
+            ledger.AUDIT.name: Sequencer(base, ledger.AUDIT, entries.grow_tree),
+        }
+        writer = Writer(base, sequencers[ledger.AUDIT.name].poke)
+        edge = Edge(settings, keys, base, writer, news, node)
+        live = Feed(base, news, keys)
+        await live.start()
+        house = House(settings, keys, base, news, sequencers, writer, edge, live, node)
+        running = [
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("news", news.run()),
+                ("events", sequencers[ledger.EVENTS.name].run()),
+                ("audit", sequencers[ledger.AUDIT.name].run()),
+                ("writer", writer.run()),
+                ("edge", edge.watch()),
+                ("feed", live.run()),
+                ("partitions", _keep_partitions(base)),
+            )
+        ]
+        for task in running:
+            task.add_done_callback(_notice_end)
+        try:
+            yield house
+        finally:
+            await drain(house)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+
+async def drain(house: House) -> None:
+    """Before the doors close: tell the feeds to come back, cut the streams, and see every view closed in the log."""
+    for member in list(house.feed.members):
+        member.end("server_stopped")
+    await house.edge.drain()
+    with suppress(*database.LOST):
+        await house.sequencers[ledger.AUDIT.name].catch_up()
+        await house.sequencers[ledger.EVENTS.name].catch_up()
+
+
+def _notice_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the task %s ended by an error", task.get_name(), exc_info=task.exception())
+
+
+async def _keep_partitions(base: database.Database) -> None:
+    """Next months' partitions are made long before they are needed."""
+    while True:
+        try:
+            async with base.begin() as session:
+                await session.execute(text("SELECT make_partitions(3)"))
+        except database.LOST as error:
+            log.warning("partitions could not be made: %s", type(error).__name__)
+        await asyncio.sleep(PARTITION_SECONDS)
+
+
+# The one place where a no becomes an answer
+
+
+def problem(refusal: Refusal) -> Response:
+    """A refusal as RFC 9457 problem+json."""
+    headers = {"Cache-Control": "no-store"}
+    if refusal.retry_after_seconds is not None:
+        headers["Retry-After"] = str(refusal.retry_after_seconds)
+    if refusal.kind.status == 401:  # noqa: PLR2004 - RFC 9110 asks for the challenge with this status
+        headers["WWW-Authenticate"] = 'Bearer realm="gwanje"'
+    return Response(orjson.dumps(refusal.problem(), default=str), refusal.kind.status, headers, PROBLEM)
+
+
+def _plain_problem(status: int, code: str, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+    body = {"type": f"urn:gwanje:problem:{code}", "title": title, "status": status, "code": code, "detail": detail}
+    return Response(orjson.dumps(body), status, headers, PROBLEM)
+
+
+async def _refuse(request: Request | WebSocket, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return problem(error)
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    """What FastAPI could not parse, in our shape: every field with what was expected, never with what was sent."""
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        {"field": ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0]), "expected": item["msg"]}
+        for item in error.errors()
+    ]
+    if any(item["type"] == "json_invalid" for item in error.errors()):
+        return _plain_problem(400, "not_json", "The body is no JSON", "the body is not valid JSON in UTF-8")
+    detail = "; ".join(f"{item['field']}: {item['expected']}" for item in fields[:5])
+    body = {
+        "type": "urn:gwanje:problem:malformed",
+        "title": "The request cannot be understood",
+        "status": 422,
+        "code": "malformed",
+        "detail": detail,
+        "field": fields[0]["field"] if fields else "",
+        "fields": fields,
+    }
+    return Response(orjson.dumps(body), 422, None, PROBLEM)
+
+
+async def _not_ours(request: Request, error: Exception) -> Response:
+    """Refusals of the framework: unknown paths, wrong methods, broken bodies."""
+    assert isinstance(error, HTTPException)
+    codes = {404: "no_such_path", 405: "method_not_allowed", 400: "bad_request", 413: "too_large"}
+    code = codes.get(error.status_code, f"http_{error.status_code}")
+    return _plain_problem(
+        error.status_code, code, "This request cannot be served", str(error.detail), dict(error.headers or {})
+    )
+
+
+async def _database_lost(request: Request, error: Exception) -> Response:
+    log.warning("the database does not answer: %s", type(error).__name__)
+    return problem(
+        DatabaseUnavailable("the database does not answer; try again in a moment", retry_after_seconds=2)
+    )  # fmt: skip
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    if database.lost(error):
+        return await _database_lost(request, error)
+    log.error("an unexpected error", exc_info=error)
+    return _plain_problem(500, "unexpected", "An error of ours", "something went wrong on our side; it was logged")
+
+
+class Observed:
+    """Counts and logs requests by their route, never by their path: paths of streams are secrets. Pure ASGI."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = clock.monotonic()
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                route = getattr(scope.get("route"), "path", "none")
+                metrics.REQUESTS.labels(scope["method"], route, status).inc()
+                metrics.SECONDS.labels(route).observe(clock.monotonic() - began)
+                log.debug(
+                    "answered",
+                    extra={"method": scope["method"], "route": route, "status": status},
+                )
+            await send(message)
+
+        await self._app(scope, receive, watched)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes, openapi_version="3.1.0"
+        )
+        schema.setdefault("components", {}).setdefault("schemas", {})["Problem"] = {
+            "type": "object",
+            "required": ["type", "title", "status", "code", "detail"],
+            "properties": {
+                "type": {"type": "string"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "code": {"type": "string"},
+                "detail": {"type": "string"},
+                "field": {"type": "string"},
+            },
+        }
+        schema["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        for path in schema["paths"].values():
+            for operation in path.values():
+                for status in ("422",):
+                    documented = operation["responses"].get(status)
+                    if documented and "HTTPValidationError" in str(documented):
+                        operation["responses"][status]["content"] = {
+                            PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}
+                        }
+                if "401" in operation["responses"]:
+                    operation["security"] = [{"bearer": []}]
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,10 @@
+"""What a process counts, for Prometheus."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter("gwanje_requests_total", "HTTP requests by route and status", ("method", "route", "status"))
+SECONDS = Histogram("gwanje_request_seconds", "seconds until the answer began", ("route",))
+VIEWERS = Gauge("gwanje_viewers", "players watching here")
+CAMERAS_WATCHED = Gauge("gwanje_cameras_watched", "cameras pulled or relayed here")
+FEED_MEMBERS = Gauge("gwanje_feed_members", "clients on the feed here")
+FEED_POSITION = Gauge("gwanje_feed_position", "the last event handed out here")

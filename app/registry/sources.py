@@ -1,0 +1,87 @@
+"""Stream sources: where a camera's pictures come from. The address is sealed at rest and never shown."""
+
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.actor import Actor
+from app.audit import entries
+from app.errors import NotFound, NotPermitted
+from app.ids import new_id
+from app.keys import Keys
+from app.models import CameraPosition, StreamSource
+from app.registry.addresses import Networks, safe_source
+
+SEAL = "stream-source"
+
+
+def seal(keys: Keys, position_id: UUID, mode: str, profile: str, address: str) -> bytes:
+    """The address, encrypted so that it opens for this source of this position only."""
+    return keys.seal(SEAL, address.encode(), f"{position_id}/{mode}/{profile}".encode())
+
+
+def unseal(keys: Keys, position_id: UUID, mode: str, profile: str, sealed: bytes) -> str:
+    """The address in the clear, credentials included: for the gateway's own hands only."""
+    return keys.unseal(SEAL, sealed, f"{position_id}/{mode}/{profile}".encode()).decode()
+
+
+async def put(
+    session: AsyncSession,
+    actor: Actor | None,
+    keys: Keys,
+    position_id: UUID,
+    address: str,
+    allowed: Networks,
+    *,
+    mode: str = "live",
+    profile: str = "main",
+) -> None:
+    """Set or replace a camera's source. Only the owner's administrators; unsafe addresses are refused."""
+    safe_source(address, allowed)
+    position = await session.get(CameraPosition, position_id)
+    if position is None or (actor is not None and position.owner_agency_id not in actor.acts_for_ids):
+        raise NotFound("there is no such camera, or it is not yours")
+    if actor is not None and not actor.may("register"):
+        raise NotPermitted("only an administrator may set a camera's source")
+    statement = insert(StreamSource).values(
+        id=new_id(),
+        position_id=position_id,
+        mode=mode,
+        profile=profile,
+        address_sealed=seal(keys, position_id, mode, profile, address),
+        key_id=keys.key_id,
+    )
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[StreamSource.position_id, StreamSource.mode, StreamSource.profile],
+            set_={
+                "address_sealed": statement.excluded.address_sealed,
+                "key_id": statement.excluded.key_id,
+                "changed_at": func.now(),
+            },
+        )
+    )
+    await session.execute(
+        update(CameraPosition)
+        .where(CameraPosition.id == position_id)
+        .values(has_stream=True, changed_at=func.now())
+    )  # fmt: skip
+    await entries.append(
+        session,
+        entries.entry(
+            actor, "source.changed", camera_id=position_id, owner_agency_id=position.owner_agency_id,
+            mode=mode, profile=profile,
+        ),
+    )  # fmt: skip
+
+
+async def described(session: AsyncSession, position_id: UUID) -> list[dict[str, object]]:
+    """What may be told of a camera's sources: never their addresses."""
+    rows = await session.execute(
+        select(StreamSource.mode, StreamSource.profile, StreamSource.codec, StreamSource.width, StreamSource.height)
+        .where(StreamSource.position_id == position_id)
+        .order_by(StreamSource.mode, StreamSource.profile)
+    )
+    return [dict(row) for row in rows.mappings()]

@@ -1,0 +1,165 @@
+"""Cameras: listed, found near a point, in a box or an area, one by one; as JSON or GeoJSON."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.errors import Malformed
+from app.registry import areas, cameras, sources
+from app.registry.addresses import networks_of
+from app.registry.cameras import DEFAULT_RADIUS_METRES, MOST_RADIUS_METRES, Near, Search
+from app.routers.dependencies import (
+    Asker,
+    Cursor,
+    InHouse,
+    Limit,
+    Transaction,
+    problems,
+    read_cursor,
+    tagged,
+    write_cursor,
+)
+
+router = APIRouter(prefix="/v1", tags=["cameras"])
+GEOJSON = "application/geo+json"
+
+
+class NewSource(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(min_length=1, max_length=2000, description="rtsp, rtsps, http or https; never shown again")
+    profile: str = Field("main", pattern="^(main|sub)$")
+
+
+def _numbers(text: str, count: int, field: str, expected: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise Malformed(f"{field} is {expected}", field=field)
+    return numbers
+
+
+def _near(near: str | None, radius: float | None) -> Near | None:
+    if near is None:
+        if radius is not None:
+            raise Malformed("radius_m goes with near", field="radius_m")
+        return None
+    latitude, longitude = _numbers(near, 2, "near", "lat,lon in degrees, such as 37.5894,127.0167")
+    cameras.check_point(latitude, longitude, "near")
+    return Near(latitude, longitude, DEFAULT_RADIUS_METRES if radius is None else radius)
+
+
+def _bbox(bbox: str | None) -> tuple[float, float, float, float] | None:
+    if bbox is None:
+        return None
+    west, south, east, north = _numbers(bbox, 4, "bbox", "west,south,east,north in degrees")
+    cameras.check_point(south, west, "bbox")
+    cameras.check_point(north, east, "bbox")
+    if west >= east or south >= north:
+        raise Malformed("bbox is west,south,east,north: west of east and south of north", field="bbox")
+    return west, south, east, north
+
+
+def shape(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A camera on the wire."""
+    item: dict[str, Any] = {
+        "id": row["id"],
+        "name": row["name"],
+        "owner": {"id": row["owner_agency_id"], "name": row["owner"]},
+        "status": row["status"],
+        "source": row["origin"],
+        "lat": row["latitude"],
+        "lon": row["longitude"],
+        "address": row["road_address"] or row["lot_address"],
+        "purposes": row["installation_purposes"],
+        "area_ids": row["area_ids"],
+        "ptz": row["ptz"],
+        "streaming": row["has_stream"],
+        "pixels_10k": row["pixels_10k"],
+        "retention_days": row["retention_days"],
+        "installed_on": row["installed_on"],
+    }
+    for name in ("distance_metres", "bearing_degrees"):
+        if name in row:
+            item[name] = row[name]
+    return item
+
+
+def _feature(row: Mapping[str, Any]) -> dict[str, Any]:
+    properties = shape(row)
+    place = (row["longitude"], row["latitude"])
+    return {
+        "type": "Feature",
+        "id": row["id"],
+        "geometry": {"type": "Point", "coordinates": place} if place[0] is not None else None,
+        "properties": {name: value for name, value in properties.items() if name not in ("id", "lat", "lon")},
+    }
+
+
+def _next(rows: Sequence[Mapping[str, Any]], limit: int, *, near: bool) -> str | None:
+    if len(rows) < limit:
+        return None
+    return write_cursor(repr(rows[-1]["order_metres"]) if near else 0.0, rows[-1]["id"])
+
+
+@router.get("/cameras", responses=problems(401, 404) | {304: {"description": "you have it already"}})
+async def find(
+    request: Request,
+    session: Transaction,
+    actor: Asker,
+    near: Annotated[str | None, Query(description="lat,lon: nearest first", max_length=60)] = None,
+    radius_m: Annotated[float | None, Query(gt=0, le=MOST_RADIUS_METRES, allow_inf_nan=False)] = None,
+    bbox: Annotated[str | None, Query(description="west,south,east,north", max_length=120)] = None,
+    area: Annotated[str | None, Query(description="id or code of an area", max_length=40)] = None,
+    purpose: Annotated[str | None, Query(max_length=40)] = None,
+    status: Annotated[str | None, Query(max_length=20)] = None,
+    q: Annotated[str | None, Query(description="words in name or address", max_length=100)] = None,
+    streaming: Annotated[bool | None, Query(description="only cameras with (or without) a live stream")] = None,
+    format: Annotated[str, Query(pattern="^(json|geojson)$")] = "json",  # noqa: A002 - the public name
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """The cameras you may locate. `near` orders by distance in metres on the ellipsoid; else by id."""
+    if q is not None and "\0" in q:
+        raise Malformed("q holds a NUL", field="q")
+    circle = _near(near, radius_m)
+    search = Search(
+        near=circle,
+        bbox=_bbox(bbox),
+        area_id=(await areas.get(session, area)).id if area is not None else None,
+        purpose=purpose,
+        status=status,
+        words=q,
+        with_stream=streaming,
+    )
+    after = read_cursor(cursor, float, UUID)
+    rows = await cameras.visible_to(session, actor, search, limit=limit, after=after)
+    following = _next(rows, limit, near=circle is not None)
+    if format == "geojson":
+        collection = {
+            "type": "FeatureCollection",
+            "features": [_feature(row) for row in rows],
+            "next_cursor": following,
+        }
+        return tagged(request, collection, media_type=GEOJSON)
+    return tagged(request, {"items": [shape(row) for row in rows], "next_cursor": following})
+
+
+@router.get("/cameras/{camera_id}", responses=problems(401, 404) | {304: {"description": "you have it already"}})
+async def one(camera_id: UUID, request: Request, session: Transaction, actor: Asker) -> Response:
+    """One camera with its streams; addresses are never among what is told."""
+    row = await cameras.get(session, actor, camera_id)
+    return tagged(request, {**shape(row), "streams": await sources.described(session, camera_id)})
+
+
+@router.put("/cameras/{camera_id}/source", status_code=204, responses=problems(401, 403, 404))
+async def set_source(camera_id: UUID, body: NewSource, session: Transaction, actor: Asker, house: InHouse) -> Response:
+    """Set where the camera's pictures come from. The address is sealed and never shown again."""
+    allowed = networks_of(house.settings.allow_camera_networks)
+    await sources.put(session, actor, house.keys, camera_id, body.url, allowed, profile=body.profile)
+    return Response(status_code=204)

@@ -1,0 +1,86 @@
+"""Signing in and out, and who one is."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.access import people, sessions
+from app.access.sessions import Attempt, SignedIn
+from app.errors import Refusal
+from app.routers.dependencies import Asker, InHouse, Transaction, answer, client_address, problems
+
+router = APIRouter(prefix="/v1", tags=["sessions"])
+NO_STORE = {"Cache-Control": "no-store"}
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Login(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    login: Text
+    password: Text
+    agency_id: UUID | None = Field(None, description="which appointment, for who has several")
+    terminal_key: str = Field("", max_length=200, description="device key of an enrolled console or tablet")
+
+
+class Opened(BaseModel):
+    access_token: str
+    token_type: str
+    expires_at: str
+
+
+class NewPassword(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    password: Text
+
+
+@router.post("/sessions", status_code=201, response_model=Opened, responses=problems(401, 429))
+async def sign_in(body: Login, request: Request, house: InHouse) -> Response:
+    """Sign in. The token is shown once; send it as `Authorization: Bearer …`."""
+    attempt = Attempt(body.login, body.password, client_address(request), body.agency_id, body.terminal_key)
+    async with house.database.begin() as session:
+        result = await sessions.sign_in(session, attempt, hours=house.settings.session_hours)
+    house.poke({"audit"})
+    if isinstance(result, Refusal):  # its audit entry is committed by now
+        raise result
+    assert isinstance(result, SignedIn)
+    opened = {"access_token": result.access_token, "token_type": "Bearer", "expires_at": result.expires_at}
+    return answer(opened, status=201, headers=NO_STORE)
+
+
+@router.delete("/sessions/current", status_code=204, responses=problems(401))
+async def sign_out(session: Transaction, actor: Asker) -> Response:
+    """Sign out: the token is dead on every worker, its feeds close and its views are cut."""
+    await sessions.sign_out(session, actor)
+    return Response(status_code=204)
+
+
+@router.get("/me", responses=problems(401))
+async def me(actor: Asker) -> Response:
+    """Who the token speaks for, and what that role lets one do."""
+    return answer(
+        {
+            "user_id": actor.user_id, "login": actor.login, "role": actor.role,
+            "agency": {"id": actor.agency_id, "name": actor.agency_name}, "capabilities": sorted(actor.capabilities),
+            "session_id": actor.session_id, "expires_at": actor.expires_at,
+        },
+        headers=NO_STORE,
+    )  # fmt: skip
+
+
+@router.put("/me/password", status_code=204, responses=problems(401))
+async def change_password(body: NewPassword, session: Transaction, actor: Asker) -> Response:
+    """Change one's own password; all sessions end, this one included."""
+    await people.change_password(session, actor, actor.user_id, body.password)
+    return Response(status_code=204)
+
+
+@router.post("/feed/tickets", status_code=201, responses=problems(401))
+async def feed_ticket(session: Transaction, actor: Asker) -> Response:
+    """A single-use ticket for `hello` on /v1/feed, good for 30 s: for browsers."""
+    ticket = await sessions.ticket(session, actor)
+    return answer({"ticket": ticket, "expires_in": sessions.TICKET_SECONDS}, status=201, headers=NO_STORE)

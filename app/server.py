@@ -1,0 +1,133 @@
+"""Serving: uvicorn with our protocols, one process or several, and an orderly end.
+
+A stopping process first tells its clients (feeds come back elsewhere, streams are cut and closed in the log), then
+closes its doors, then its database.
+"""
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from multiprocessing.context import SpawnProcess
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+
+from app.main import create_app, drain
+from app.settings import Settings
+
+log = logging.getLogger("gwanje.server")
+
+GRACE_SECONDS = 8
+_PR_SET_PDEATHSIG = 1
+_spawn = multiprocessing.get_context("spawn")
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which drains the house before it waits for connections to end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        house = self.lifespan.state.get("house")
+        if house is not None:
+            await drain(house)
+        await super().shutdown(sockets)
+
+
+class Worker(Server):
+    """One of several: SIGTERM stops it, Ctrl-C is for its parent to handle."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        yield
+
+
+def config(settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the service in this process."""
+    return uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        http="app.transports:HttpProtocol",
+        ws="app.transports:WebSocketProtocol",
+        ws_max_size=256 * 1024,
+        ws_per_message_deflate=False,
+        ws_ping_interval=10,
+        ws_ping_timeout=5,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+        proxy_headers=False,
+        backlog=1024,
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM; returns when everything that this process started is gone.
+
+    uvicorn raises the signal again once it has stopped, which would end the process before the callers' `finally`;
+    the handlers set here catch it.
+    """
+    stopping = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stopping.set())
+    if settings.workers == 1:
+        Server(config(settings)).run()
+        return
+    listening = _bind(settings)
+    try:
+        _supervise(settings, listening, stopping)
+    finally:
+        listening.close()
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """The listening socket that all workers share."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+
+
+def _supervise(settings: Settings, listening: socket.socket, stopping: threading.Event) -> None:
+    """Keep the workers running until told to stop: one that dies is replaced, one that cannot start ends it all."""
+    processes = [_start(settings, listening) for _ in range(settings.workers)]
+    try:
+        while not stopping.wait(0.2):
+            for number, process in enumerate(processes):
+                if process.exitcode == STARTUP_FAILURE:
+                    raise RuntimeError("a worker cannot start; its log says why")
+                if process.exitcode is not None:
+                    log.warning("worker %s ended with %s; it is replaced", process.pid, process.exitcode)
+                    processes[number] = _start(settings, listening)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(GRACE_SECONDS + 6)
+            if process.exitcode is None:
+                log.error("worker %s did not stop in time", process.pid)
+                process.kill()
+                process.join()
+
+
+def _start(settings: Settings, listening: socket.socket) -> SpawnProcess:
+    process = _spawn.Process(target=_work, args=(settings, listening, os.getpid()), name="gwanje-worker")
+    process.start()
+    return process
+
+
+def _work(settings: Settings, listening: socket.socket, parent: int) -> None:
+    """A worker's life. It stops when its parent is gone, by whatever signal."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    Worker(config(settings)).run(sockets=[listening])

@@ -1,0 +1,68 @@
+"""The newest key frame of a pull as a JPEG."""
+
+import asyncio
+from contextlib import suppress
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from app.errors import CameraOffline
+from app.streams.embedded.boxes import Fragment
+from app.streams.embedded.camera_pull import ffmpeg
+from app.streams.embedded.pull import Pull
+
+CONTENT_TYPE = "image/jpeg"
+_DECODE_SECONDS = 5
+_REUSE_SECONDS = 1
+
+
+class _Made(NamedTuple):
+    key_frame: Fragment
+    at: float
+    jpeg: asyncio.Task[bytes]
+
+
+class Snapshots:
+    """Makes each picture once, however many ask for it, and only a few at the same time."""
+
+    def __init__(self, at_once: int = 2) -> None:
+        self._turn = asyncio.Semaphore(at_once)
+        self._made: WeakKeyDictionary[Pull, _Made] = WeakKeyDictionary()
+
+    async def jpeg(self, pull: Pull) -> bytes:
+        """The newest key frame, at most one group of pictures old. Raises CameraOffline where there is none."""
+        if pull.lost:  # its last picture must not pass for the present
+            raise CameraOffline(pull.lost.detail)
+        if pull.init is None or not pull.gop:
+            raise CameraOffline("the camera has sent no key frame yet")
+        now, newest = asyncio.get_running_loop().time(), pull.gop[0]
+        made = self._made.get(pull)
+        if made is None or (made.key_frame is not newest and now - made.at >= _REUSE_SECONDS):
+            made = _Made(newest, now, asyncio.create_task(self._decoded(pull.init.data + newest.data)))
+            self._made[pull] = made
+        return await asyncio.shield(made.jpeg)
+
+    async def _decoded(self, mp4: bytes) -> bytes:
+        async with self._turn:
+            process = await asyncio.create_subprocess_exec(
+                ffmpeg(),
+                *("-hide_banner", "-loglevel", "error", "-protocol_whitelist", "pipe", "-threads", "1"),
+                *("-f", "mp4", "-i", "pipe:0", "-frames:v", "1", "-threads", "1", "-q:v", "4", "-f", "mjpeg", "pipe:1"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={},
+                start_new_session=True,
+            )
+            try:
+                async with asyncio.timeout(_DECODE_SECONDS):
+                    jpeg, _ = await process.communicate(mp4)
+            except TimeoutError:
+                jpeg = b""
+            finally:
+                if process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        process.kill()
+                    await process.wait()
+        if not jpeg:
+            raise CameraOffline("no picture can be made of what the camera sends")
+        return jpeg

@@ -1,0 +1,256 @@
+"""The batch writer: the one module of this room that commits, and the hot path of granting.
+
+Grants that arrive while a batch is being written wait and go together with the next one: one statement, one commit,
+one fsync. Rights are checked again inside the inserting statement, so what was true a moment ago does not count.
+A caller is answered only after the commit; a batch that fails fails every waiter, with 503 and no URL.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from app.access.rights import agreement_covers
+from app.audit.entries import Entry
+from app.database import Database
+from app.errors import AuditUnavailable, Conflict, KeyReused
+
+log = logging.getLogger("gwanje.writer")
+
+MOST_PER_BATCH = 256
+WAIT_SECONDS = 2.8  # DESIGN §1.3: refused within 3 s when no entry can be made durable
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One camera asked for by one session, with the entry that will record it."""
+
+    grant_id: UUID
+    entry: Entry
+    camera_id: UUID
+    session_id: UUID
+    kind: str
+    purpose: str
+    basis: str
+    refs: str  # JSON text
+    incident_id: UUID | None
+    exercise: bool
+    protocols: list[str]
+    quality: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A grant as it was committed."""
+
+    grant_id: UUID
+    at: datetime
+    camera_id: UUID
+    expires_at: datetime
+    entry_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """Under which key a person asked, and what exactly."""
+
+    principal_id: UUID
+    key: str
+    body_digest: bytes
+
+
+@dataclass(slots=True)
+class _Waiter:
+    wishes: Sequence[Wish]
+    idempotency: Idempotency | None
+    answer: "asyncio.Future[list[Given]]"
+
+
+# An `at` shared by entry, grant and view is the transaction's time: all three lie in the same month's partitions.
+_GIVE = f"""
+WITH wish AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
+        $9::uuid[], $10::boolean[], $11::text[], $12::text[], $13::int[], $14::bytea[], $15::text[], $16::bytea[])
+    AS w (grant_id, entry_id, camera_id, session_id, kind, purpose, basis, refs, incident_id, exercise, protocols,
+        quality, seconds, digest, payload, salt)
+), allowed AS (
+    SELECT wish.*, p.owner_agency_id, s.user_id, s.appointment_id, s.terminal_id, s.duty_id, o.agency_id, g.body_id,
+        a.id AS agreement_id,
+        least(s.expires_at, o.valid_to, a.valid_to) AS latest,
+        least(s.expires_at, o.valid_to, a.valid_to,
+            now() + make_interval(secs => least(wish.seconds, a.grant_seconds))) AS expires
+    FROM wish
+    JOIN camera_positions p ON p.id = wish.camera_id AND p.has_stream AND p.retired_at IS NULL
+    JOIN sessions s ON s.id = wish.session_id AND s.ended_at IS NULL AND s.expires_at > now()
+    JOIN users u ON u.id = s.user_id AND u.disabled_at IS NULL
+    JOIN appointments o ON o.id = s.appointment_id AND o.valid_from <= now()
+        AND (o.valid_to IS NULL OR o.valid_to > now())
+    JOIN agencies g ON g.id = o.agency_id
+    LEFT JOIN LATERAL (
+        SELECT a.id, a.valid_to, a.grant_seconds FROM agreements a
+        WHERE NOT p.owner_agency_id = ANY(g.acts_for_ids) AND a.approval = 'auto'
+            AND (a.use_purposes = '{{}}' OR wish.purpose = ANY(a.use_purposes))
+            AND (a.bases = '{{}}' OR wish.basis = ANY(a.bases))
+            AND {agreement_covers(verb="'view'", camera="p", agencies="g.acts_for_ids")}
+        ORDER BY a.valid_to DESC NULLS FIRST LIMIT 1
+    ) a ON true
+    WHERE p.owner_agency_id = ANY(g.acts_for_ids) OR a.id IS NOT NULL
+), entry AS (
+    INSERT INTO audit_entries (id, act, outcome, agency_id, owner_agency_id, camera_id, subject_kind, subject_id, digest,
+        payload, salt)
+    SELECT entry_id, 'grant.given', 'done', body_id, owner_agency_id, camera_id, 'grant', grant_id, digest,
+        payload::json, salt FROM allowed
+), pending AS (
+    INSERT INTO audit_pending (id) SELECT entry_id FROM allowed
+), given AS (
+    INSERT INTO grants (id, entry_id, kind, user_id, appointment_id, agency_id, session_id, terminal_id, duty_id,
+        owner_agency_id, agreement_id, camera_ids, use_purpose, basis, refs, incident_id, exercise, protocols, quality,
+        expires_at, latest_expires_at)
+    SELECT grant_id, entry_id, kind, user_id, appointment_id, agency_id, session_id, terminal_id, duty_id,
+        owner_agency_id, agreement_id, ARRAY[camera_id], purpose, basis, refs::jsonb, incident_id, exercise,
+        string_to_array(protocols, ','), quality, expires, latest FROM allowed
+)
+SELECT grant_id, now() AS at, camera_id, expires AS expires_at, entry_id FROM allowed
+"""  # noqa: S608 - our own SQL
+
+
+class Writer:
+    """Writes grants in batches for as long as `run` runs. `wrote` is called after each commit."""
+
+    def __init__(self, database: Database, wrote: Callable[[], None]) -> None:
+        self._database = database
+        self._wrote = wrote
+        self._waiting: list[_Waiter] = []
+        self._wanted = asyncio.Event()
+
+    async def give(self, wishes: Sequence[Wish], idempotency: Idempotency | None = None) -> list[Given]:
+        """The grants that were committed, those refused left out; AuditUnavailable when nothing could be made durable.
+
+        KeyReused or Conflict when the idempotency key is taken: the caller then replays what stands under it.
+        """
+        waiter = _Waiter(wishes, idempotency, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
+        self._wanted.set()
+        try:
+            return await asyncio.wait_for(waiter.answer, WAIT_SECONDS)
+        except TimeoutError:
+            raise unavailable() from None
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                while self._waiting:
+                    batch = self._take()
+                    if batch:
+                        await self._write(batch)
+        finally:
+            for waiter in self._waiting:
+                if not waiter.answer.done():
+                    waiter.answer.set_exception(unavailable())
+
+    def _take(self) -> list[_Waiter]:
+        batch: list[_Waiter] = []
+        size = 0
+        while self._waiting and (not batch or size + len(self._waiting[0].wishes) <= MOST_PER_BATCH):
+            waiter = self._waiting.pop(0)
+            if not waiter.answer.done():  # whoever gave up waiting gets no grant
+                batch.append(waiter)
+                size += len(waiter.wishes)
+        return batch
+
+    async def _write(self, batch: list[_Waiter]) -> None:
+        taken: dict[int, Exception] = {}
+        try:
+            async with self._database.bare.acquire(timeout=1) as connection, connection.transaction():
+                for waiter in batch:
+                    if waiter.idempotency is not None and (problem := await _claim(connection, waiter)):
+                        taken[id(waiter)] = problem
+                wishes = [wish for waiter in batch if id(waiter) not in taken for wish in waiter.wishes]
+                rows = await connection.fetch(_GIVE, *_columns(wishes), timeout=2) if wishes else []
+        except Exception as error:
+            log.warning("a batch of %d requests could not be made durable: %s", len(batch), type(error).__name__)
+            for waiter in batch:
+                with suppress(asyncio.InvalidStateError):
+                    waiter.answer.set_exception(unavailable())
+            return
+        self._wrote()
+        given = {row["grant_id"]: Given(**dict(row)) for row in rows}
+        for waiter in batch:
+            with suppress(asyncio.InvalidStateError):
+                if id(waiter) in taken:
+                    waiter.answer.set_exception(taken[id(waiter)])
+                else:
+                    found = [given.get(wish.grant_id) for wish in waiter.wishes]
+                    waiter.answer.set_result([grant for grant in found if grant is not None])
+
+    async def transact(self, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
+        """One short transaction of this room (a view's opening or closing); AuditUnavailable when it cannot be committed."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS), self._database.bare.acquire(timeout=1) as connection:
+                async with connection.transaction():
+                    result = await work(connection)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("a view could not be recorded: %s", type(error).__name__)
+            raise unavailable() from error
+        self._wrote()
+        return result
+
+
+def unavailable() -> AuditUnavailable:
+    return AuditUnavailable(
+        "the access could not be recorded, so no footage is given; try again in a moment", retry_after_seconds=2
+    )  # fmt: skip
+
+
+async def _claim(connection: asyncpg.Connection, waiter: _Waiter) -> Exception | None:
+    """Take the idempotency key in this transaction, with the ids it will stand for; or say who has it."""
+    assert waiter.idempotency is not None
+    asked = waiter.idempotency
+    ids = orjson.dumps([str(wish.grant_id) for wish in waiter.wishes]).decode()
+    claimed = await connection.fetchval(
+        "INSERT INTO idempotency_keys (principal_id, key, body_digest, result) VALUES ($1, $2, $3, $4::jsonb)"
+        " ON CONFLICT DO NOTHING RETURNING true",
+        asked.principal_id,
+        asked.key,
+        asked.body_digest,
+        ids,
+    )
+    if claimed:
+        return None
+    digest = await connection.fetchval(
+        "SELECT body_digest FROM idempotency_keys WHERE principal_id = $1 AND key = $2", asked.principal_id, asked.key
+    )
+    if digest != asked.body_digest:
+        return KeyReused("this Idempotency-Key was used with another body; take a new one")
+    return Conflict("this request was made before", replay=True)
+
+
+def _columns(wishes: Sequence[Wish]) -> tuple[list[Any], ...]:
+    return (
+        [w.grant_id for w in wishes],
+        [w.entry.id for w in wishes],
+        [w.camera_id for w in wishes],
+        [w.session_id for w in wishes],
+        [w.kind for w in wishes],
+        [w.purpose for w in wishes],
+        [w.basis for w in wishes],
+        [w.refs for w in wishes],
+        [w.incident_id for w in wishes],
+        [w.exercise for w in wishes],
+        [",".join(w.protocols) for w in wishes],
+        [w.quality for w in wishes],
+        [w.seconds for w in wishes],
+        [w.entry.digest for w in wishes],
+        [w.entry.payload for w in wishes],
+        [w.entry.salt for w in wishes],
+    )
