@@ -262,6 +262,20 @@ def import_areas(
     run(work)
 
 
+@importing.command("cameras")
+def import_cameras(
+    file: Path,
+    owner: Annotated[str, typer.Option("--agency", help="whose cameras all rows are; else by code or name")] = "",
+    within: Annotated[str, typer.Option("--within", help="the agency below which institutions are looked for")] = "",
+    create: Annotated[bool, typer.Option("--create-agencies", help="make institutions that are not known")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="read and report, change nothing")] = False,
+) -> None:
+    """Take in a camera file as cities have them: CSV (CP949, UTF-8) or xlsx, in any of the known layouts."""
+    from app import importing as door
+
+    run(lambda base, _: door.cameras(base, out, file, owner=owner, within=within, create=create, preview=preview))
+
+
 @audit.command("tail")
 def tail_audit(count: int = 20) -> None:
     """The newest entries of the audit log (whoever runs the servers sees acts and times, not persons)."""

@@ -6,11 +6,14 @@ where an id was born.
 """
 
 import hashlib
+import os
 import secrets
 import time
+from collections.abc import Iterator
 from uuid import UUID
 
 _origin = 0
+_DRAWN = 1024
 
 
 def speak_for(node: str) -> None:
@@ -22,6 +25,14 @@ def speak_for(node: str) -> None:
 def new_id() -> UUID:
     """A fresh id: 48 bits of milliseconds, 58 random bits, 16 bits of origin."""
     return from_parts(time.time_ns() // 1_000_000, secrets.randbits(58))
+
+
+def new_ids() -> Iterator[UUID]:
+    """Fresh ids without end, for rows by the hundred thousand: random bits are drawn a thousand ids at a time."""
+    while True:
+        milliseconds, bits = time.time_ns() // 1_000_000, os.urandom(8 * _DRAWN)
+        for start in range(0, len(bits), 8):
+            yield from_parts(milliseconds, int.from_bytes(bits[start : start + 8], "big") >> 6)
 
 
 def from_parts(milliseconds: int, randomness: int) -> UUID:

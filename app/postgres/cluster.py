@@ -8,17 +8,17 @@ import stat
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from app.errors import DatabaseUnavailable
 from app.postgres import binaries, place
 from app.postgres.binaries import Binaries
-from app.postgres.place import Place, Record
+from app.postgres.place import Place
 from app.settings import Settings
 
 LOCALE = "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8"
-
 LOG_DAYS = 6
 
 logger = logging.getLogger("gwanje.postgres")
@@ -54,13 +54,11 @@ log_min_error_statement = 'panic'
 """
 HBA = "local all all scram-sha-256\n"
 
-# The roles and their database come to be before the server ever listens, in PostgreSQL's single-user mode: one
-# command a line, passwords over standard input only.
-CREATE = """\
-CREATE ROLE gwanje_owner LOGIN
-CREATE ROLE gwanje_app LOGIN
-CREATE DATABASE gwanje OWNER gwanje_owner
-"""
+CREATE = (
+    "CREATE ROLE gwanje_owner LOGIN",
+    "CREATE ROLE gwanje_app LOGIN",
+    "CREATE DATABASE gwanje OWNER gwanje_owner",
+)
 
 
 def launch(at: Place, settings: Settings, lock: int) -> None:
@@ -71,16 +69,16 @@ def launch(at: Place, settings: Settings, lock: int) -> None:
     found = binaries.runnable(binaries.find(settings), at)
     if at.base != at.home / "postgres":
         logger.warning("PostgreSQL's account cannot use %s: its data are in %s", at.home, at.data)
-    record = place.read_record(at.home)
     if not (at.data / "PG_VERSION").exists():
-        _create(at, found, record, lock)
-    else:
-        _refuse_other_major(at, found)
-        _clear_traces(at)
-        if record is None:
-            _set_passwords(at, found, at.data, place.new_record(at, created=True), "", lock)
-        elif not record.created:  # we were killed between the two lines at the end of _create
-            place.write_record(at.home, replace(record, created=True))
+        _create(at, found, lock)
+    _refuse_other_major(at, found)
+    _clear_traces(at)
+    if place.read_record(at.home) is None:  # new, or lost, or we were killed right here
+        record = place.new_record(at)
+        _command(
+            at, found, at.data, [f"ALTER ROLE {role} PASSWORD '{it}'" for role, it in record.passwords.items()], lock
+        )
+        place.write_record(at.home, record)
     for name in ("run", "log"):
         place.make_folder(at.base / name, 0o700, at.account)
     for old in (at.base / "log").glob("*.log"):  # PostgreSQL empties a weekday's file only when it lives past midnight
@@ -100,14 +98,13 @@ def launch(at: Place, settings: Settings, lock: int) -> None:
         os.close(output)
 
 
-def _create(at: Place, found: Binaries, record: Record | None, lock: int) -> None:
+def _create(at: Place, found: Binaries, lock: int) -> None:
     """Create the cluster under another name and rename it when it is whole, so that a kill leaves nothing half."""
-    if record and record.created:
+    if place.read_record(at.home):
         raise DatabaseUnavailable(
             f"The database of {at.home} was in {at.data}, which is gone. Bring it back from a backup, or remove "
             f"{at.home / 'postgres.json'} to begin with an empty one."
         )
-    record = place.new_record(at, created=False)
     fresh = at.base / "data.new"
     shutil.rmtree(fresh, ignore_errors=True)
     place.make_folder(fresh, 0o700, at.account)
@@ -116,15 +113,15 @@ def _create(at: Place, found: Binaries, record: Record | None, lock: int) -> Non
     made = at.run(found.folder / "initdb", "-D", fresh, *options, "--no-instructions", lock=lock)
     if made.returncode:
         raise DatabaseUnavailable(f"initdb could not create {at.data}: {made.stdout[-1000:].strip()}")
-    _set_passwords(at, found, fresh, record, CREATE, lock)
+    _command(at, found, fresh, CREATE, lock)
     fresh.rename(at.data)
-    place.write_record(at.home, replace(record, created=True))
 
 
-def _set_passwords(at: Place, found: Binaries, data: Path, record: Record, first: str, lock: int) -> None:
-    commands = first + "".join(f"ALTER ROLE {role} PASSWORD '{word}'\n" for role, word in record.passwords.items())
+def _command(at: Place, found: Binaries, data: Path, commands: Sequence[str], lock: int) -> None:
+    """Run commands in PostgreSQL's single-user mode, before it ever listens; passwords go over standard input only."""
+    text = "".join(f"{command}\n" for command in commands)
     options = ("-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-c", "log_checkpoints=off")
-    done = at.run(found.folder / "postgres", "--single", "-D", data, *options, "postgres", lock=lock, text=commands)
+    done = at.run(found.folder / "postgres", "--single", "-D", data, *options, "postgres", lock=lock, text=text)
     if done.returncode:
         raise DatabaseUnavailable(f"PostgreSQL could not make its roles in {data}: {done.stdout[-1000:].strip()}")
 
@@ -142,26 +139,26 @@ def _clear_traces(at: Place) -> None:
     """Remove what a killed server left and the next one would take for a running server.
 
     PostgreSQL refuses to start where its pid file names any live process or zombie of the same account, or nothing
-    readable. Our lock proves that none of *our* servers is left; one that somebody started by hand is refused.
+    readable. Our lock proves that none of *our* servers is left; one that somebody started by hand is refused. The
+    file of a process that is gone stays: PostgreSQL then looks for survivors in the shared memory that it names.
     """
     if other := postmaster(at.data):
         raise DatabaseUnavailable(f"Process {other} runs on {at.data}, and Gwanje did not start it. Stop it first.")
-    (at.data / "postmaster.pid").unlink(missing_ok=True)
+    process = _named_process(at.data)
+    if process is None or _exists(process):
+        (at.data / "postmaster.pid").unlink(missing_ok=True)
     (_socket_folder(at) / f"{place.SOCKET}.lock").unlink(missing_ok=True)
 
 
 def postmaster(data: Path) -> int | None:
     """The process that postmaster.pid names, if it really runs on these data: alive, and working in that folder."""
-    first = "".join(pid_file(data)[:1]).strip().removeprefix("-")  # in single-user mode it is written as -PID
-    if not first.isdigit() or int(first) < 1:
-        return None
-    try:
-        if sys.platform == "linux":  # a zombie has no working directory, a reused id another one
-            return int(first) if Path(f"/proc/{first}/cwd").samefile(data) else None
-        os.kill(int(first), 0)
+    process = _named_process(data)
+    if process is None or sys.platform != "linux":
+        return process if process and _exists(process) else None
+    try:  # a zombie has no working directory, a reused id another one
+        return process if Path(f"/proc/{process}/cwd").samefile(data) else None
     except OSError:
         return None
-    return int(first)
 
 
 def pid_file(data: Path) -> list[str]:
@@ -170,6 +167,21 @@ def pid_file(data: Path) -> list[str]:
         return (data / "postmaster.pid").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
+
+
+def _named_process(data: Path) -> int | None:
+    first = "".join(pid_file(data)[:1]).strip().removeprefix("-")  # in single-user mode it is written as -PID
+    return int(first) if first.isdigit() and int(first) > 0 else None
+
+
+def _exists(process: int) -> bool:
+    """Whether the process lives, or lies as a zombie."""
+    with suppress(PermissionError):  # somebody else's
+        try:
+            os.kill(process, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+    return True
 
 
 def _socket_folder(at: Place) -> Path:

@@ -88,11 +88,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Record:
-    """What `<home>/postgres.json` (0600) keeps: the roles' passwords, the server's folder, whether it ever stood."""
+    """What `<home>/postgres.json` (0600) keeps once the cluster stands: its folder and the roles' passwords."""
 
     base: str  # relative to home, so that a home can be moved; absolute outside of it
     passwords: dict[str, str]
-    created: bool
 
 
 def locate(home: Path) -> Place:
@@ -137,7 +136,7 @@ def read_record(home: Path) -> Record | None:
     path = home / "postgres.json"
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())
-        return Record(content["base"], {role: content["passwords"][role] for role in ROLES}, content["created"])
+        return Record(content["base"], {role: content["passwords"][role] for role in ROLES})
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -146,12 +145,10 @@ def read_record(home: Path) -> Record | None:
         ) from error
 
 
-def new_record(place: Place, *, created: bool) -> Record:
-    """Fresh passwords for all roles, on disk before anything uses them."""
+def new_record(place: Place) -> Record:
+    """A record with fresh passwords for all roles."""
     base = place.base.relative_to(place.home) if place.base.is_relative_to(place.home) else place.base
-    record = Record(str(base), {role: secrets.token_urlsafe(24) for role in ROLES}, created)
-    write_record(place.home, record)
-    return record
+    return Record(str(base), {role: secrets.token_urlsafe(24) for role in ROLES})
 
 
 def write_record(home: Path, record: Record) -> None:

@@ -142,13 +142,14 @@ class Locator:
         self._names = {row[0]: (row[2], row[3]) for row in known}
         shaped = [(row[0], shape(row[4])) for row in known if row[4]]
         self._ids = [area_id for area_id, _ in shaped]
-        self._tree = shapely.STRtree([geometry for _, geometry in shaped])
+        self._polygons = [geometry for _, geometry in shaped]
 
     def locate(self, longitudes: Sequence[float], latitudes: Sequence[float]) -> list[list[UUID]]:
         """For each point its areas; a point outside of all has none."""
         found: list[dict[UUID, None]] = [{} for _ in longitudes]
-        points = shapely.points(longitudes, latitudes)
-        for point, polygon in self._tree.query(points, predicate="intersects").T.tolist():
+        # A tree of the points, asked by each polygon: the polygons are prepared then, ten times faster than the reverse.
+        points = shapely.STRtree(shapely.points(longitudes, latitudes))
+        for polygon, point in points.query(self._polygons, predicate="intersects").T.tolist():
             area: UUID | None = self._ids[polygon]
             while area is not None:
                 found[point][area] = None

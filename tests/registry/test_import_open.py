@@ -263,7 +263,7 @@ def test_a_sheet_that_spans_the_world_is_refused_before_it_is_laid_out(tmp_path:
         open_table(stored(content, tmp_path, "wide.xlsx"))
 
 
-class PanicException(BaseException):  # noqa: N818 - the name under which a panic of Rust arrives
+class PanicException(BaseException):  # the name under which a panic of Rust arrives
     pass
 
 

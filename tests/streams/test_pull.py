@@ -6,6 +6,7 @@ import os
 import signal
 import ssl
 import time
+from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -262,8 +263,12 @@ async def test_an_ffmpeg_that_hangs_is_ended():
         await pull.start()
         (process,) = set(children()) - known
         os.kill(process, signal.SIGSTOP)
-        await asyncio.wait_for(pull.stop(), 3)
-        assert not alive(process)
+        try:
+            await asyncio.wait_for(pull.stop(), 3)
+            assert not alive(process)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
 
 async def test_the_last_listener_gone_the_pull_lingers_then_ends():

@@ -122,12 +122,13 @@ def _cells(land: Any, seeds: list[tuple[float, float]]) -> list[Any]:
 
 def _inner_seeds(dice: Random, cell: Any, count: int) -> list[tuple[float, float]]:
     """Centres of neighbourhoods, kept apart from one another and from the edge."""
-    apart = 0.5 * math.sqrt(cell.area / count)
+    apart = 0.6 * math.sqrt(cell.area / count)
     within = cell.buffer(-0.25 * apart)
     west, south, east, north = within.bounds
     seeds: list[tuple[float, float]] = []
     while len(seeds) < count:
         seed = (dice.uniform(west, east), dice.uniform(south, north))
+        apart *= 0.99  # so that it ends, whatever the shape
         if within.contains(Point(seed)) and all(math.dist(seed, other) >= apart for other in seeds):
             seeds.append(seed)
     return seeds

@@ -1,4 +1,4 @@
-"""What a synthetic city consists of, in memory. Degrees are WGS84, boundaries are shapely polygons of (longitude, latitude)."""
+"""What a synthetic city consists of, in memory. Degrees are WGS84; boundaries are shapely polygons of (lon, lat)."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -51,12 +51,15 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An installation site (설치지점) of `owner`, the key of an institution, in the municipality with that code."""
+    """An installation site (설치지점) of `owner`, the key of an institution, in the municipality with that code.
+
+    `management_number` (관리번호) is unique within its owner, as an asset's is within its owner and kind.
+    """
 
     id: UUID
     owner: str
     municipality: str
-    external_key: str
+    management_number: str
     address: str
     purposes: tuple[str, ...]
     cameras: tuple[Camera, ...]
@@ -72,7 +75,7 @@ class Asset:
     municipality: str
     site_id: UUID
     pole_id: UUID | None
-    external_key: str
+    management_number: str
     name: str
     address: str
     latitude: float
@@ -150,7 +153,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class City:
-    """The whole city. `demo_district` shares its cameras, `locate_only_district` their places, `closed_district` nothing."""
+    """The whole city. One district shares its cameras (`demo_district`), one their places, the closed one nothing."""
 
     code: str
     authority_code: str
