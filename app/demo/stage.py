@@ -19,10 +19,8 @@ from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table as Grid
 
 from app import database, ids, logs, postgres
-from app.access.roles import LABELS
 from app.demo import city
 from app.demo.cameras import READY, TAKEN
 from app.demo.city import records
@@ -111,7 +109,11 @@ async def _prepare(settings: Settings, app_url: str) -> tuple[Demo | None, Rig |
     """The demo and its cameras: loaded if the database is empty, else as they were left."""
     async with database.connect(app_url, pool_size=2) as base:
         if await is_empty(base):
-            columns = (TextColumn("가상 도시를 만듭니다 / making the city"), BarColumn(), TextColumn("{task.description}"))
+            columns = (
+                TextColumn("가상 도시를 만듭니다 / making the city"),
+                BarColumn(),
+                TextColumn("{task.description}"),
+            )
             with Progress(*columns, console=out) as bar:
                 task = bar.add_task("", total=1.0)
                 made = await asyncio.to_thread(city.generate)
@@ -123,7 +125,7 @@ async def _prepare(settings: Settings, app_url: str) -> tuple[Demo | None, Rig |
     kept, rig = Demo.read(settings.home), records.read_rig(settings.home)
     if kept is None:
         out.print(
-            f"이 데이터베이스에는 이미 자료가 있고 {settings.home / 'demo.json'} 파일이 없습니다. 가상 도시를 만들지 않습니다.\n"
+            f"데이터베이스에 이미 자료가 있고 {settings.home / 'demo.json'} 파일이 없습니다. 가상 도시를 만들지 않습니다.\n"
             f"this database holds data already and there is no {settings.home / 'demo.json'}: no demo city is made. "
             "For one, use another GWANJE_HOME; for a new password, `gwanje user password LOGIN`."
         )
@@ -197,19 +199,11 @@ def _answers(settings: Settings) -> bool:
 
 
 def _welcome(settings: Settings, demo: Demo | None) -> None:
-    grid = Grid(show_header=False, box=None, padding=(0, 2))
-    grid.add_row("주소 / address", settings.base_url)
+    lines = ["", "[bold]관제가 준비되었습니다 / Gwanje is ready[/]", f"  주소 / address     {settings.base_url}"]
     if demo is not None:
-        grid.add_row("계정과 비밀번호 / accounts and passwords", str(settings.home.absolute() / "demo.json"))
-        for user in demo.users:
-            grid.add_row("", f"{user['login']:<14} {_label(user['kind'])}, {user['agency']}")
-    grid.add_row("사용법 / what to do now", "README.md “The first five minutes”, README.ko.md “처음 5분”")
-    grid.add_row("끝내기 / stop", "Ctrl-C")
-    out.print("\n[bold]관제가 준비되었습니다 / Gwanje is ready[/]")
-    out.print(grid)
-
-
-def _label(kind: str) -> str:
-    """A kind of user in the words of both languages."""
-    roles = {account.kind: account.role for account in city.accounts()}
-    return f"{LABELS[roles[kind]]} / {kind.replace('_', ' ')}" if kind in roles else kind
+        lines.append(f"  비밀번호 / passwords  {settings.home.absolute() / 'demo.json'}")
+        lines.append("  계정 / accounts")
+        lines += [f"    {user['login']:<14} {user['kind']:<18} {user['name']}, {user['agency']}" for user in demo.users]
+    lines.append("  다음 / next        README.md “The first five minutes”, README.ko.md “처음 5분”")
+    lines.append("  끝내기 / stop      Ctrl-C")
+    out.print("\n".join(lines))

@@ -27,7 +27,7 @@ from app.streams.embedded import rtsp_proxy
 from app.streams.embedded.boxes import Fragment
 from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import START_SECONDS, Cause, Lost
-from app.streams.embedded.source import safe_source
+from app.registry.addresses import safe_source
 
 
 @pytest.mark.parametrize("auth", ["digest", "digest-sha256", "digest-plain", "basic", ""])

@@ -12,7 +12,7 @@ from fake_camera import FakeCamera
 from app.streams.embedded.boxes import Fragment, Init
 from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import Lost, Pull
-from app.streams.embedded.source import networks_of, safe_source
+from app.registry.addresses import networks_of, safe_source
 
 LOOPBACK = networks_of("127.0.0.0/8")
 

@@ -319,6 +319,7 @@ def _demo(settings: Settings, city: City, words: dict[str, str]) -> Demo:
         users=[
             {
                 "kind": account.kind,
+                "name": account.name,
                 "agency": names[account.institution],
                 "login": account.login,
                 "password": words[account.kind],

@@ -29,7 +29,7 @@ class Rig:
 
 @dataclass(frozen=True)
 class Demo:
-    """The content of demo.json. Ids are strings; a user is `kind`, `agency`, `login` and `password`.
+    """The content of demo.json. Ids are strings; a user is `kind`, `name`, `agency`, `login` and `password`.
 
     `streaming_cameras` and `bells` are the demo district's, nearest to `place` first. `other_streaming_cameras` are
     those of the city (shared), of the district that shares only where its cameras are, and of one that shares nothing.

@@ -14,7 +14,7 @@ from app.streams.embedded.boxes import Init, NotFragmentedMp4, Splitter
 from app.streams.embedded.pull import LINGER_SECONDS, Cause, Pull
 from app.streams.embedded.rtsp import Track
 from app.streams.embedded.rtsp_proxy import Camera, Door
-from app.streams.embedded.source import Networks, Source, resolve
+from app.registry.addresses import Networks, Source, resolve
 
 _STDERR_BYTES = 4096
 

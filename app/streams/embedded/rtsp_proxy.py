@@ -15,7 +15,7 @@ from typing import cast
 
 from app.errors import CameraOffline
 from app.streams.embedded.rtsp import BadRtsp, Inbound, Message, Track, authorization, video_track
-from app.streams.embedded.source import Source
+from app.registry.addresses import Source
 
 MAX_BITS_PER_SECOND = 80_000_000
 _RATE_WINDOW_SECONDS = 5

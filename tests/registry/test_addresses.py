@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import CameraOffline, UnsafeSource
-from app.streams.embedded.source import networks_of, resolve, safe_source
+from app.registry.addresses import networks_of, resolve, safe_source
 
 CITY = networks_of("10.20.0.0/16, 127.0.0.0/8, fd00:20::/64")
 
