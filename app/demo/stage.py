@@ -125,7 +125,7 @@ async def _prepare(settings: Settings, app_url: str) -> tuple[Demo | None, Rig |
     kept, rig = Demo.read(settings.home), records.read_rig(settings.home)
     if kept is None:
         out.print(
-            f"데이터베이스에 이미 자료가 있고 {settings.home / 'demo.json'} 파일이 없습니다. 가상 도시를 만들지 않습니다.\n"
+            f"데이터베이스에 이미 자료가 있고 {settings.home / 'demo.json'} 파일이 없어 가상 도시를 만들지 않습니다.\n"
             f"this database holds data already and there is no {settings.home / 'demo.json'}: no demo city is made. "
             "For one, use another GWANJE_HOME; for a new password, `gwanje user password LOGIN`."
         )

@@ -12,6 +12,7 @@ from app.registry.areas import GEOD
 MOST_SUBSCRIPTIONS = 32
 MOST_ITEMS = 200
 MOST_NAME = 64
+KNOWN = frozenset(KINDS) | {kind.partition(".")[0] + ".*" for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,7 @@ def parse(message: Mapping[str, Any]) -> Subscription:
     if not isinstance(name, str) or not 1 <= len(name) <= MOST_NAME:
         raise Malformed(f"id names the subscription with 1 to {MOST_NAME} characters", field="id")
     kinds = message.get("kinds") or []
-    families = {kind.partition(".")[0] + ".*" for kind in KINDS}
-    if not isinstance(kinds, list) or any(kind not in KINDS and kind not in families for kind in kinds):
+    if not isinstance(kinds, list) or not all(isinstance(kind, str) and kind in KNOWN for kind in kinds):
         raise Malformed("kinds holds kinds of the catalogue, such as bell.pressed or analytic.*", field="kinds")
     severity = message.get("min_severity", "info")
     if severity not in SEVERITIES:

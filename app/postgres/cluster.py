@@ -75,9 +75,8 @@ def launch(at: Place, settings: Settings, lock: int) -> None:
     _clear_traces(at)
     if place.read_record(at.home) is None:  # new, or lost, or we were killed right here
         record = place.new_record(at)
-        _command(
-            at, found, at.data, [f"ALTER ROLE {role} PASSWORD '{it}'" for role, it in record.passwords.items()], lock
-        )
+        changes = [f"ALTER ROLE {role} PASSWORD '{password}'" for role, password in record.passwords.items()]
+        _command(at, found, at.data, changes, lock)
         place.write_record(at.home, record)
     for name in ("run", "log"):
         place.make_folder(at.base / name, 0o700, at.account)

@@ -205,13 +205,14 @@ async def test_a_human_reads_name_and_running_clock_and_sees_something_move(simu
 
 
 def test_streets_differ_from_camera_to_camera_and_by_the_light_of_day() -> None:
-    def street(path: str, hour: int) -> bytes:
+    def street(picture: Picture, hour: int) -> bytes:
         at = datetime(2026, 11, 22, hour, tzinfo=KOREA).timestamp()
-        return bytes(Picture(SimulatedCamera(path, "CAM")).frame(int(at * 10))[640 * 30 : 640 * 320])
+        return bytes(picture.frame(int(at * 10))[640 * 30 : 640 * 320])
 
-    pictures = [street(path, hour) for path in ("a", "b") for hour in (3, 7, 12)]
+    one, other = (Picture(SimulatedCamera(path, "CAM")) for path in ("a", "b"))
+    pictures = [street(picture, hour) for picture in (one, other) for hour in (3, 7, 12)]
     assert len(set(pictures)) == len(pictures)
-    assert street("a", 12) == pictures[2]
+    assert street(Picture(SimulatedCamera("a", "CAM")), 12) == pictures[2]
 
 
 async def test_media_packets_are_numbered_stamped_and_begin_with_everything_a_decoder_needs(
@@ -418,9 +419,11 @@ async def test_what_a_client_may_not_ask(simulator: Simulator) -> None:
         asking.session = "somebody-elses"
         assert (await asking.ask("TEARDOWN")).status == 454
         assert simulator.viewers("cam/0001") == 1
-    async with client(simulator, "cam/0001") as asking:
-        asking.url = asking.url.replace("cam/0001", "cam/9999")
-        assert (await asking.ask("DESCRIBE")).status == 404
+    for path in ("cam/9999", "cam/0002"):  # an unknown one, and another than it came for
+        async with client(simulator, "cam/0001") as asking:
+            await asking.ask("OPTIONS")
+            asking.url = asking.url.replace("cam/0001", path)
+            assert (await asking.ask("DESCRIBE")).status == 404
 
 
 @pytest.mark.parametrize(
@@ -510,6 +513,7 @@ async def test_no_encoder_outlives_the_program(end: signal.Signals) -> None:
         and f"\nPPid:\t{program.pid}\n" in (entry / "status").read_text()
     ]
     assert len(children) == 1
+    assert os.getpgid(children[0]) != os.getpgid(program.pid)  # a Ctrl-C is not for it
     program.send_signal(end)
     _, complaints = await asyncio.wait_for(program.communicate(), 10)
     assert program.returncode == (-9 if end == signal.SIGKILL else 0)

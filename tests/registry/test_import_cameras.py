@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from import_tables import GOOD, SEOUL, STANDARD_14, STANDARD_18, csv_text, everything, line, lines, read, xlsx
+from tests.registry.import_tables import GOOD, SEOUL, STANDARD_14, STANDARD_18, csv_text, everything, line, lines, read, xlsx
 
 from app.registry.imports.findings import CATALOGUE, Finding
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import python_calamine
-from import_tables import (
+from tests.registry.import_tables import (
     GOOD,
     SEOUL,
     STANDARD_13,

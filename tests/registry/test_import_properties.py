@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from import_tables import SEOUL, STANDARD_18, csv_text, everything, line, lines, stored, xlsx, zipped
+from tests.registry.import_tables import SEOUL, STANDARD_18, csv_text, everything, line, lines, stored, xlsx, zipped
 
 from app.errors import UnusableFile
 from app.registry.imports import open_table, read_sites

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import uvloop
-from watching import LOOPBACK, Notes
+from tests.streams.watching import LOOPBACK, Notes
 
 from app.streams.embedded.watched import Pulls
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from fake_camera import FakeCamera
-from watching import LOOPBACK, HandPull, decoded, hand_pull, until
+from tests.streams.fake_camera import FakeCamera
+from tests.streams.watching import LOOPBACK, HandPull, decoded, hand_pull, until
 
 from app.errors import CameraOffline
 from app.streams.embedded import hls

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from fake_camera import GOP_FRAMES, FakeCamera
-from watching import LOOPBACK, Notes, alive, children, decoded, hand_pull, joined, pull_of, until
+from tests.streams.fake_camera import GOP_FRAMES, FakeCamera
+from tests.streams.watching import LOOPBACK, Notes, alive, children, decoded, hand_pull, joined, pull_of, until
 
 from app.clock import now
 from app.errors import CameraOffline, UnsafeSource

@@ -5,8 +5,8 @@ import io
 
 import av
 import pytest
-from fake_camera import FakeCamera
-from watching import children, hand_pull, pull_of, until
+from tests.streams.fake_camera import FakeCamera
+from tests.streams.watching import children, hand_pull, pull_of, until
 
 from app.errors import CameraOffline
 from app.streams.embedded import snapshot

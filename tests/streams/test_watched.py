@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from fake_camera import FakeCamera
-from watching import LOOPBACK, Notes, alive, children, decoded, joined, until
+from tests.streams.fake_camera import FakeCamera
+from tests.streams.watching import LOOPBACK, Notes, alive, children, decoded, joined, until
 
 from app.errors import CameraOffline, UnsafeSource
 from app.streams.embedded import relay, watched

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
-from fake_camera import FakeCamera
+from tests.streams.fake_camera import FakeCamera
 
 from app.streams.embedded.boxes import Fragment, Init
 from app.streams.embedded.camera_pull import CameraPull

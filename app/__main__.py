@@ -1,0 +1,5 @@
+"""`python -m app …` is `gwanje …`."""
+
+from app.cli import main
+
+main()
