@@ -123,10 +123,11 @@ def keys(settings: Settings) -> Keys:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
+async def serving(settings: Settings, *, http: str | None = None) -> AsyncIterator[str]:
     """The real server in this event loop, on a port of its own; yields its base URL."""
     made = config(settings)
     made.port = 0
+    made.http = http or made.http
     running = Quiet(made)
     task = asyncio.create_task(running.serve())
     while not running.started:

@@ -18,6 +18,8 @@ from app.errors import Malformed, NotFound, NotPermitted
 from app.ids import new_id
 from app.models import Agency, Agreement, Area
 
+EARLIEST, LATEST = 1900, 9000  # years in which an agreement may begin and end
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
@@ -44,6 +46,15 @@ def _check_codes(name: str, given: Sequence[str], known: Sequence[str]) -> None:
         raise Malformed(f"{name}: {', '.join(wrong)} unknown; one of {', '.join(known)}", field=name)
 
 
+async def _check_times(session: AsyncSession, terms: Terms) -> None:
+    for name, moment in (("valid_from", terms.valid_from), ("valid_to", terms.valid_to)):
+        if moment is not None and (moment.tzinfo is None or not EARLIEST <= moment.year <= LATEST):
+            raise Malformed(f"{name} is a time with an offset, such as 2026-01-31T09:00:00+09:00", field=name)
+    begin = terms.valid_from or await session.scalar(select(func.now()))
+    if terms.valid_to is not None and begin is not None and terms.valid_to <= begin:
+        raise Malformed("valid_to lies after valid_from, and after now if that is left out", field="valid_to")
+
+
 async def make(session: AsyncSession, actor: Actor | None, owner_agency_id: UUID, terms: Terms) -> UUID:
     """Share the owner's cameras with another agency. Only the owner's own officers may (`agree`)."""
     if actor is not None and (not actor.may("agree") or owner_agency_id != actor.body_id):
@@ -54,6 +65,7 @@ async def make(session: AsyncSession, actor: Actor | None, owner_agency_id: UUID
     _check_codes("use_purposes", terms.use_purposes, list(USE_PURPOSES))
     _check_codes("bases", terms.bases, list(BASES))
     _check_codes("approval", [terms.approval], ["auto", "center", "none"])
+    await _check_times(session, terms)
     if terms.grantee_agency_id == owner_agency_id:
         raise Malformed("an agency needs no agreement with itself", field="grantee_agency_id")
     if await session.get(Agency, terms.grantee_agency_id) is None:

@@ -1,9 +1,11 @@
 """How often a login may fail: a leaky bucket (GCRA) per account and address, kept in the database for all workers.
 
 An attacker elsewhere cannot lock out the one on duty: the bucket of an account across all addresses holds only for
-addresses and terminals from which this account has never signed in.
+addresses from which this account has never signed in.
 """
 
+import ipaddress
+import math
 from datetime import timedelta
 from hashlib import sha256
 from uuid import UUID
@@ -26,9 +28,21 @@ def _key(*parts: str) -> bytes:
     return sha256("\n".join(parts).encode()).digest()
 
 
+def _place(address: str) -> str:
+    """The address as a place: of IPv6 the /64, of which one customer has every address."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:  # no address at all, such as that of a UNIX socket
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.ip_network((int(ip), 64), strict=False))
+
+
 async def _buckets(
     session: AsyncSession, login: str, user_id: UUID | None, address: str
 ) -> list[tuple[bytes, int, int]]:
+    address = _place(address)
     buckets = [
         (_key("both", login, address), *PER_ACCOUNT_AND_ADDRESS),
         (_key("address", address), *PER_ADDRESS),
@@ -51,11 +65,11 @@ async def check(session: AsyncSession, login: str, user_id: UUID | None, address
         ahead = await session.scalar(
             select(func.extract("epoch", LoginPace.free_at - func.now())).where(LoginPace.key == key)
         )
-        excess = float(ahead or 0) - burst * seconds
+        excess = float(ahead or 0) - (burst - 1) * seconds
         if excess > 0:
             raise TooManyAttempts(
                 "too many failed logins; wait and try again / 로그인 실패가 많습니다. 잠시 후 다시 시도하십시오",
-                retry_after_seconds=max(1, round(excess)),
+                retry_after_seconds=math.ceil(excess),
             )
 
 
@@ -70,7 +84,7 @@ async def failed(session: AsyncSession, login: str, user_id: UUID | None, addres
                 set_={
                     "free_at": func.least(
                         func.greatest(LoginPace.free_at, func.now()) + step,
-                        func.now() + text(f"interval '{seconds * (burst + 1)} seconds'"),
+                        func.now() + text(f"interval '{seconds * burst} seconds'"),
                     )
                 },
             )
@@ -79,7 +93,7 @@ async def failed(session: AsyncSession, login: str, user_id: UUID | None, addres
 
 async def succeeded(session: AsyncSession, user_id: UUID, address: str) -> None:
     """From now on the account is known at this address."""
-    statement = insert(KnownAddress).values(user_id=user_id, address=address)
+    statement = insert(KnownAddress).values(user_id=user_id, address=_place(address))
     await session.execute(
         statement.on_conflict_do_update(
             index_elements=[KnownAddress.user_id, KnownAddress.address], set_={"last_used_at": func.now()}

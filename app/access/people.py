@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +24,7 @@ async def add(
     session: AsyncSession, actor: Actor | None, *, login: str, name: str, secret_hash: str, kind: str
 ) -> UUID:
     """A new person (or system); `actor` None is the operator at the command line. Refuses a login that is taken."""
+    _check_administers(actor)
     login = login.strip().lower()
     if not LOGIN.fullmatch(login):
         raise Malformed("a login has 2 to 64 of a-z, 0-9 and . _ @ -, and begins with a letter or digit", field="login")
@@ -49,6 +50,7 @@ async def appoint(
     valid_to: datetime | None = None,
 ) -> UUID:
     """Give a person an office at an agency. An administrator appoints within the own institution only."""
+    _check_administers(actor)
     if role not in ROLES:
         raise Malformed(f"role is one of: {', '.join(ROLES)}", field="role", expected=list(ROLES))
     agency = await session.get(Agency, agency_id)
@@ -70,20 +72,31 @@ async def appoint(
     return appointment_id
 
 
+def _check_administers(actor: Actor | None) -> None:
+    if actor is not None and not actor.may("administer"):
+        raise NotPermitted("only an administrator may change people")
+
+
 async def _administered(session: AsyncSession, actor: Actor | None, user_id: UUID) -> None:
-    """Refuse unless the person holds an office at the actor's own institution."""
+    """Refuse unless every office that the person holds or will hold, one at least, is at the actor's own institution.
+
+    Whoever has left is no longer the administrator's, and whoever serves elsewhere too is not the administrator's
+    alone: a password set here would open the office there.
+    """
+    _check_administers(actor)
     if actor is None:
         return
-    if not actor.may("administer"):
-        raise NotPermitted("only an administrator may change people")
-    own = await session.scalar(
-        select(Appointment.id)
-        .join(Agency, Agency.id == Appointment.agency_id)
-        .where(Appointment.user_id == user_id, Agency.body_id == actor.body_id)
-        .limit(1)
+    bodies = await session.scalars(
+        select(Agency.body_id)
+        .join(Appointment, Appointment.agency_id == Agency.id)
+        .where(Appointment.user_id == user_id, or_(Appointment.valid_to.is_(None), Appointment.valid_to > func.now()))
+        .distinct()
     )
-    if own is None:
+    held_at = set(bodies)
+    if actor.body_id not in held_at:
         raise NotFound("there is no such person at your institution")
+    if held_at != {actor.body_id}:
+        raise NotPermitted("this person serves at another institution too; end the appointment at yours instead")
 
 
 async def change_password(session: AsyncSession, actor: Actor | None, user_id: UUID, password: str) -> None:
@@ -119,15 +132,18 @@ async def disable(session: AsyncSession, actor: Actor | None, user_id: UUID, rea
 
 
 async def end_appointment(session: AsyncSession, actor: Actor | None, appointment_id: UUID) -> None:
-    """End an office now; sessions in it end at once."""
+    """End an office now; sessions in it end at once. An administrator ends those at the own institution only."""
+    _check_administers(actor)
     appointment = await session.get(Appointment, appointment_id)
-    if appointment is None:
-        raise NotFound("there is no such appointment")
-    await _administered(session, actor, appointment.user_id)
+    agency = await session.get(Agency, appointment.agency_id) if appointment else None
+    if agency is None or (actor is not None and agency.body_id != actor.body_id):
+        raise NotFound("there is no such appointment at your institution")
+    # An office that has not begun ends as it begins: an appointment lasts at least a moment.
+    end = func.greatest(func.now(), Appointment.valid_from + text("interval '1 microsecond'"))
     await session.execute(
         update(Appointment)
         .where(Appointment.id == appointment_id, or_(Appointment.valid_to.is_(None), Appointment.valid_to > func.now()))
-        .values(valid_to=func.now())
+        .values(valid_to=end)
     )
     ids = (await session.scalars(select(Session.id).where(Session.appointment_id == appointment_id))).all()
     await sessions.end(session, actor, list(ids), cause="appointment_ended")

@@ -45,10 +45,9 @@ def permitted(actor: Actor, verb: str) -> ColumnElement[bool]:
     """The condition on `CameraPosition` that the actor has the verb; false for every camera if the role lacks it."""
     if not actor.may(verb):
         return text("false")  # type: ignore[return-value]
-    condition = text(f"(camera_positions.owner_agency_id = ANY(:acts_for_ids) OR {_SHARED})").bindparams(
+    return text(f"(camera_positions.owner_agency_id = ANY(:acts_for_ids) OR {_SHARED})").bindparams(
         bindparam("acts_for_ids", list(actor.acts_for_ids), ARRAY(Uuid())), bindparam("verb", verb, Text())
-    )
-    return condition  # type: ignore[return-value]
+    )  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +60,16 @@ class Scope:
     valid_from: datetime | None = None
     expires_at: datetime | None = None
 
+    def open_at(self, now: datetime) -> bool:
+        """Whether the scope has begun and has not lapsed."""
+        begun = self.valid_from is None or self.valid_from <= now
+        return begun and (self.expires_at is None or now < self.expires_at)
+
     def admits(self, owner: UUID, area_ids: Iterable[UUID], purposes: Iterable[str], now: datetime) -> bool:
         """Whether something of `owner`, in these areas and of these installation purposes, lies within the scope."""
         return (
             owner == self.owner_agency_id
-            and (self.valid_from is None or self.valid_from <= now)
-            and (self.expires_at is None or now < self.expires_at)
+            and self.open_at(now)
             and (not self.area_ids or not self.area_ids.isdisjoint(area_ids))
             and (not self.installation_purposes or not self.installation_purposes.isdisjoint(purposes))
         )
@@ -138,7 +141,7 @@ async def explain_refusal(session: AsyncSession, actor: Actor, camera_id: UUID, 
     agreements = (
         await session.execute(
             text(
-                "SELECT a.use_purposes, a.bases, a.approval, a.condition FROM agreements a, camera_positions"
+                "SELECT a.use_purposes, a.bases, a.approval, a.condition FROM agreements a, camera_positions"  # noqa: S608
                 f" WHERE camera_positions.id = :camera_id AND {agreement_covers(verb=':verb')}"
             ).bindparams(
                 bindparam("acts_for_ids", list(actor.acts_for_ids), ARRAY(Uuid())),

@@ -68,8 +68,11 @@ async def sign_in(session: AsyncSession, attempt: Attempt, *, hours: float) -> S
         .where(User.login == login, Credential.kind == "password")
     )
     fits = await passwords.matches(attempt.password, secret_hash)
-    found = await _appointment(session, user, attempt.agency_id) if user and fits else None
-    if user is None or not fits or user.disabled_at is not None or found is None:
+    enabled = user is not None and user.disabled_at is None
+    found = await _appointment(session, user, attempt.agency_id) if user and fits and enabled else None
+    terminal = await _terminal(session, attempt.terminal_key, found.Agency) if found else None
+    strange = bool(attempt.terminal_key) and terminal is None
+    if user is None or found is None or strange:
         await pace.failed(session, login, user.id if user else None, attempt.address)
         await entries.append(
             session,
@@ -78,12 +81,17 @@ async def sign_in(session: AsyncSession, attempt: Attempt, *, hours: float) -> S
                 tried_user_id=user.id if user else None,
             ),
         )  # fmt: skip
-        return WrongCredentials("login or password is wrong / 아이디 또는 비밀번호가 올바르지 않습니다")
+        return WrongCredentials(
+            "this device key is not enrolled at your agency; ask your administrator to enrol it"
+            if found and strange
+            else "login or password is wrong / 아이디 또는 비밀번호가 올바르지 않습니다"
+        )
     await pace.succeeded(session, user.id, attempt.address)
-    terminal = await _terminal(session, attempt.terminal_key, found.Agency)
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     session_id = new_id()
-    until = func.least(func.now() + timedelta(hours=hours), literal(found.Appointment.valid_to, DateTime(timezone=True)))
+    until = func.least(
+        func.now() + timedelta(hours=hours), literal(found.Appointment.valid_to, DateTime(timezone=True))
+    )
     expires_at = (
         await session.execute(
             insert(Session)
@@ -104,9 +112,7 @@ async def sign_in(session: AsyncSession, attempt: Attempt, *, hours: float) -> S
     return SignedIn(token, expires_at, actor)
 
 
-async def _appointment(
-    session: AsyncSession, user: User, agency_id: UUID | None
-) -> Row[Appointment, Agency] | None:
+async def _appointment(session: AsyncSession, user: User, agency_id: UUID | None) -> Row[Appointment, Agency] | None:
     query = (
         select(Appointment, Agency)
         .join(Agency, Agency.id == Appointment.agency_id)
@@ -123,7 +129,7 @@ async def _terminal(session: AsyncSession, key: str, agency: Agency) -> Terminal
     """The enrolled terminal of the device key, if it stands at the same institution and is not retired."""
     if not key:
         return None
-    terminal = await session.scalar(
+    return await session.scalar(
         select(Terminal)
         .join(Agency, Agency.id == Terminal.agency_id)
         .where(
@@ -132,9 +138,6 @@ async def _terminal(session: AsyncSession, key: str, agency: Agency) -> Terminal
             Agency.body_id == agency.body_id,
         )
     )
-    if terminal is None:
-        raise WrongCredentials("this device key is not enrolled at your agency; ask your administrator to enrol it")
-    return terminal
 
 
 def _actor(

@@ -11,11 +11,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -30,7 +31,10 @@ from app.errors import Conflict
 from app.keys import Keys
 from app.settings import Settings
 
+Result = TypeVar("Result")
+
 LOOPBACK: Final = "127.0.0.0/8"
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _CAMERAS_READY_SECONDS: Final = 60
 _CAMERAS_STOP_SECONDS: Final = 10
 
@@ -47,15 +51,14 @@ def run(settings: Settings) -> None:
     logs.configure(settings.log_level)
     ids.speak_for(settings.node)
     _check_door(settings)
-    _leave_on_signals()
+    departure = _Departure()
     with ExitStack() as stack:
         out.print("PostgreSQL을 시작합니다 / starting PostgreSQL")
         owner_url = app_url = settings.database_url
         if not settings.database_url:
             use = stack.enter_context(postgres.start(settings))
             owner_url, app_url = use.server.owner_url, use.server.app_url
-        database.migrate(owner_url)
-        demo, rig = asyncio.run(_prepare(settings, app_url))
+        demo, rig = departure.watch_over(_prepare(settings, owner_url, app_url))
         if rig is not None:
             out.print("모의 카메라를 켭니다 / starting simulated cameras")
             stack.enter_context(_simulated(rig))
@@ -92,21 +95,62 @@ def _check_door(settings: Settings) -> None:
             ) from error
 
 
-def _leave_on_signals() -> None:
-    """Until the server takes over: SIGINT and SIGTERM end the start, and what was started is stopped in order."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+class _Departure:
+    """Until the server takes over: SIGINT and SIGTERM end the start, and what was started is stopped in order.
 
-    def leave(number: int, _: object) -> None:
-        for each in numbers:
+    Outside of an event loop the signal becomes a SystemExit on the spot. Inside of one that would break whatever runs
+    (drivers swallow it or hang), so there the work is cancelled instead.
+    """
+
+    def __init__(self) -> None:
+        self._asked: int | None = None
+        self._cancel: Callable[[], object] | None = None
+        for number in _SIGNALS:
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, _: object) -> None:
+        for each in _SIGNALS:
             signal.signal(each, lambda *_: None)  # not SIG_IGN, which processes that we start would inherit
-        raise SystemExit(128 + number)
+        self._asked = number
+        if self._cancel is None:
+            self._leave_if_asked()
+        else:
+            self._cancel()
 
-    for number in numbers:
-        signal.signal(number, leave)
+    def _leave_if_asked(self) -> None:
+        if self._asked is not None:
+            raise SystemExit(128 + self._asked)
+
+    def watch_over(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run asynchronous work to its end, or cancel it and leave."""
+
+        async def cancellable() -> Result:
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            assert task is not None
+            self._cancel = partial(loop.call_soon_threadsafe, task.cancel)
+            try:
+                return await work
+            finally:
+                self._cancel = _nothing  # closing a loop is no place for an exception either
+
+        try:
+            result = asyncio.run(cancellable())
+        except asyncio.CancelledError:
+            self._leave_if_asked()
+            raise
+        finally:
+            self._cancel = None
+        self._leave_if_asked()
+        return result
 
 
-async def _prepare(settings: Settings, app_url: str) -> tuple[Demo | None, Rig | None]:
-    """The demo and its cameras: loaded if the database is empty, else as they were left."""
+def _nothing() -> None:
+    pass
+
+
+async def _prepare(settings: Settings, owner_url: str, app_url: str) -> tuple[Demo | None, Rig | None]:
+    """The demo and its cameras, after migrating: loaded if the database is empty, else as they were left."""
+    await asyncio.to_thread(database.migrate, owner_url)
     async with database.connect(app_url, pool_size=2) as base:
         if await is_empty(base):
             columns = (

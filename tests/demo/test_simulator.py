@@ -467,7 +467,9 @@ async def test_a_client_that_does_not_read_is_cut_and_the_others_are_served(simu
             await reading.unit()
 
 
-async def test_stopping_leaves_nothing_behind() -> None:
+@pytest.mark.parametrize("stuck", [False, True])
+async def test_stopping_leaves_nothing_behind(monkeypatch, stuck: bool) -> None:
+    monkeypatch.setattr(encoder, "_END_SECONDS", 0.5)
     camera = SimulatedCamera("a", "A")
     async with Simulator([camera]) as simulator:
         reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
@@ -476,6 +478,8 @@ async def test_stopping_leaves_nothing_behind() -> None:
         await viewer.unit()
         process_id = simulator.encoder_process("a")
         assert alive(process_id)
+        if stuck:
+            os.kill(process_id, signal.SIGSTOP)
     assert not alive(process_id)
     assert await viewer.cut()
     writer.close()

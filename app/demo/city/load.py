@@ -9,8 +9,9 @@ from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
 from shapely.geometry import mapping
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import Text, bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -26,6 +27,7 @@ from app.errors import Conflict, UnsafeSource
 from app.ids import new_id
 from app.keys import Keys
 from app.models import Agency, Appointment, Asset, CameraPosition, Site, StreamSource, Unit
+from app.models.base import Table
 from app.registry import agencies, areas, sources
 from app.registry.addresses import networks_of, safe_source
 from app.registry.areas import Locator
@@ -37,7 +39,6 @@ Progress = Callable[[str, float], None]
 
 LOGIN: Final = "viewer"
 _PORTS: Final = range(20_000, 32_700)  # below the ports that systems give to outgoing connections
-_CHUNK: Final = 1_000
 _LEGAL_GROUNDS: Final = {
     "crime_prevention": "KR-PIPA-25-1-2", "child_safety": "KR-PIPA-25-1-2", "multi": "KR-PIPA-25-1-2",
     "vehicle_crime": "KR-PIPA-25-1-2", "facility": "KR-PIPA-25-1-3", "illegal_dumping": "KR-PIPA-25-1-2",
@@ -157,9 +158,23 @@ async def _areas(session: AsyncSession, city: City) -> None:
         await areas.load_geojson(session, None, document, kind=kind)
 
 
-async def _insert(session: AsyncSession, table: Any, rows: list[dict[str, Any]]) -> None:
-    for start in range(0, len(rows), _CHUNK):
-        await session.execute(insert(table.__table__), rows[start : start + _CHUNK])
+async def _insert(session: AsyncSession, table: type[Table], rows: list[dict[str, Any]]) -> None:
+    """All rows in one statement, as JSON.
+
+    It is faster than one statement a row, which asyncpg pipelines; and asyncpg waits for ever when such a pipeline is
+    cancelled in the middle (the server then reads, and hears no cancellation).
+    """
+    name, columns = table.__tablename__, ", ".join(rows[0])
+    query = f"INSERT INTO {name} ({columns}) SELECT {columns} FROM json_populate_recordset(null::{name},  CAST(:rows AS json))"  # noqa: S608 - our own names
+    document = orjson.dumps(rows, default=_as_text).decode()
+    await session.execute(text(query).bindparams(bindparam("rows", document, Text())))
+
+
+def _as_text(value: object) -> str:
+    """Bytes as PostgreSQL reads them."""
+    if isinstance(value, bytes):
+        return "\\x" + value.hex()
+    raise TypeError(type(value).__name__)
 
 
 async def _cameras(session: AsyncSession, city: City, agency_ids: dict[str, UUID], locator: Locator) -> None:

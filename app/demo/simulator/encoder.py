@@ -26,6 +26,7 @@ from app.demo.simulator.picture import Picture
 KEY_FRAME_SECONDS = 2
 LINGER_SECONDS = 3.0  # a process outlives its last viewer by this: viewers who change over find it running
 _RETRY_SECONDS = 0.5
+_END_SECONDS = 2.0  # that ffmpeg gets to end by itself
 _PIPE_BYTES = 1 << 20  # room for a whole frame, so that one write hands it over; the most that Linux allows everyone
 _FLV_HEADER_BYTES, _FLV_VIDEO, _AVC_HEADER, _AVC_UNITS = 13, 9, 0, 1
 _SLICE, _IDR = 1, 5  # NAL unit types
@@ -205,11 +206,15 @@ def _hand_over(stdin: asyncio.StreamWriter, frame: bytes | bytearray) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()  # it holds nothing worth a farewell
     stdin, _ = _pipes(process)
-    stdin.close()
-    await process.communicate()
+    stdin.close()  # the end of its input is the end of ffmpeg
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await process.communicate()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
 
 
 def _pipes(process: asyncio.subprocess.Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
