@@ -6,6 +6,8 @@ Tests do not clean up after themselves: they stand apart by making agencies and 
 import asyncio
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -27,11 +29,19 @@ ids.speak_for("tests")
 TEMPLATE = "gwanje_template"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder for all processes of this run, where PostgreSQL's own account can reach it (pytest's is 0700)."""
+    if "GWANJE_TESTS_HOME" not in os.environ:
+        home = tempfile.mkdtemp(prefix="gwanje-tests-")
+        Path(home).chmod(0o755)
+        os.environ["GWANJE_TESTS_HOME"] = home
+        config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+
+
 @pytest.fixture(scope="session")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_home() -> Path:
     """A home that all processes of this test run share."""
-    base = tmp_path_factory.getbasetemp()
-    home = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "home"
+    home = Path(os.environ["GWANJE_TESTS_HOME"]) / "home"
     home.mkdir(exist_ok=True)
     return home
 

@@ -68,7 +68,8 @@ def still_after(seconds: float, condition: Callable[[], bool]) -> bool:
 
 def end_all_on(data: Path) -> None:
     for process in processes_on(data):
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it went with its postmaster
+            os.kill(process, signal.SIGKILL)
     until(lambda: not processes_on(data))
 
 

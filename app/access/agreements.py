@@ -18,7 +18,7 @@ from app.errors import Malformed, NotFound, NotPermitted
 from app.ids import new_id
 from app.models import Agency, Agreement, Area
 
-EARLIEST, LATEST = 1900, 9000  # years in which an agreement may begin and end
+FIRST_YEAR, LAST_YEAR = 1900, 9000  # in which an agreement may begin and end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def _check_codes(name: str, given: Sequence[str], known: Sequence[str]) -> None:
 
 async def _check_times(session: AsyncSession, terms: Terms) -> None:
     for name, moment in (("valid_from", terms.valid_from), ("valid_to", terms.valid_to)):
-        if moment is not None and (moment.tzinfo is None or not EARLIEST <= moment.year <= LATEST):
+        if moment is not None and (moment.tzinfo is None or not FIRST_YEAR <= moment.year <= LAST_YEAR):
             raise Malformed(f"{name} is a time with an offset, such as 2026-01-31T09:00:00+09:00", field=name)
     begin = terms.valid_from or await session.scalar(select(func.now()))
     if terms.valid_to is not None and begin is not None and terms.valid_to <= begin:

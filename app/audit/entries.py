@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from sqlalchemy import RowMapping, ColumnElement, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, RowMapping, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import ledger
@@ -219,7 +219,8 @@ async def search(
         query = query.where(tuple_(AuditEntry.at, AuditEntry.id) < tuple_(*before))
     rows = (await session.execute(query)).mappings().all()
     read = entry(
-        actor, "audit.read", found=len(rows), by_act=act, by_camera_id=camera_id, by_subject_id=subject_id, by_user_id=user_id
+        actor, "audit.read", found=len(rows), by_act=act, by_camera_id=camera_id, by_subject_id=subject_id,
+        by_user_id=user_id,
     )  # fmt: skip
     await append(session, read)
     return rows

@@ -19,6 +19,7 @@ from app.ids import new_id
 from app.models import Asset, CameraPosition, Event, EventKey
 
 MOST_DATA_BYTES = 16_384
+MOST_DEPTH = 8
 MOST_TEXT = 4_000
 FUTURE = timedelta(minutes=5)
 # An event points at footage by `media_ref`; what could identify a person without a grant does not belong in it.
@@ -63,20 +64,28 @@ class _Subject:
     longitude: float | None
 
 
-def _check_data(data: Any, path: str = "data") -> None:
+def _check_text(text: str, path: str) -> None:
+    if len(text) > MOST_TEXT or "\0" in text:
+        raise Malformed(f"{path}: texts have at most {MOST_TEXT} characters and no NUL", field=path)
+
+
+def _check_data(data: Any, path: str = "data", depth: int = 1) -> None:
+    if depth > MOST_DEPTH:
+        raise Malformed(f"data: at most {MOST_DEPTH} levels, one inside the other", field="data")
     if isinstance(data, Mapping):
         for key, value in data.items():
+            _check_text(str(key), path)
             name = str(key).lower()
             if any(word in name.split("_") or name == word for word in FORBIDDEN_FIELDS):
                 raise Malformed(
                     f"{path}.{key}: an event carries no image, plate or biometric data; send media_ref", field=path
                 )
-            _check_data(value, f"{path}.{key}")
+            _check_data(value, f"{path}.{key}", depth + 1)
     elif isinstance(data, list | tuple):
         for number, value in enumerate(data):
-            _check_data(value, f"{path}[{number}]")
-    elif isinstance(data, str) and (len(data) > MOST_TEXT or "\0" in data):
-        raise Malformed(f"{path}: texts have at most {MOST_TEXT} characters and no NUL", field=path)
+            _check_data(value, f"{path}[{number}]", depth + 1)
+    elif isinstance(data, str):
+        _check_text(data, path)
 
 
 def check(report: Report) -> None:
@@ -90,6 +99,9 @@ def check(report: Report) -> None:
     for name, value in (("source", report.source), ("id", report.source_key)):
         if not value or len(value) > 200 or not value.isprintable():  # noqa: PLR2004 - said in the text
             raise Malformed(f"{name} has 1 to 200 printable characters", field=name)
+    for name, value in (("restriction", report.restriction), ("mediaref", report.media_ref)):
+        if len(value) > 500 or not (value.isprintable()):  # noqa: PLR2004 - said in the text
+            raise Malformed(f"{name} has at most 500 printable characters", field=name)
     if report.occurred_at is not None and report.occurred_at > clock.now() + FUTURE:
         raise Malformed("time lies in the future; set the source's clock", field="time")
     _check_data(report.data)

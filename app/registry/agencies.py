@@ -35,7 +35,8 @@ async def add(
     """A new agency or a unit of one. An administrator adds units of the own institution, the operator adds bodies."""
     if kind not in (*AGENCY_KINDS, *UNIT_KINDS):
         raise Malformed(f"kind is one of: {', '.join((*AGENCY_KINDS, *UNIT_KINDS))}", field="kind")
-    if not name.strip():
+    name = name.strip()
+    if not name or not name.isprintable():
         raise Malformed("an agency has a name", field="name")
     parent = await session.get(Agency, parent_id) if parent_id else None
     if parent_id and parent is None:
@@ -54,7 +55,7 @@ async def add(
     await session.execute(
         insert(Agency).values(
             id=agency_id,
-            name=name.strip(),
+            name=name,
             name_en=name_en,
             kind=kind,
             parent_id=parent_id,

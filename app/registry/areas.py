@@ -25,7 +25,8 @@ CODE_PROPERTIES = ("code", "SIG_CD", "EMD_CD", "CTPRVN_CD", "adm_cd", "id")
 NAME_PROPERTIES = ("name", "SIG_KOR_NM", "EMD_KOR_NM", "CTP_KOR_NM", "adm_nm")
 ENGLISH_PROPERTIES = ("name_en", "SIG_ENG_NM", "EMD_ENG_NM", "CTP_ENG_NM")
 LEGAL_DONG_DIGITS = 10
-KIND_BY_DIGITS = {2: "sido", 5: "sigungu", 8: "neighbourhood", 10: "neighbourhood"}
+MOST_LETTERS = 200
+DIGITS = (2, 5, 8, 10)  # to which a legal-dong code may be cut
 
 
 @dataclass(slots=True)
@@ -37,7 +38,8 @@ class Loaded:
 
 
 def _first(properties: dict[str, Any], names: Sequence[str]) -> str:
-    return next((str(properties[name]).strip() for name in names if properties.get(name) not in (None, "")), "")
+    found = next((str(properties[name]).strip() for name in names if properties.get(name) not in (None, "")), "")
+    return found if found.isprintable() and len(found) <= MOST_LETTERS else ""
 
 
 def _valid_polygon(geometry: Any) -> tuple[Any, str]:
@@ -51,9 +53,22 @@ def _valid_polygon(geometry: Any) -> tuple[Any, str]:
     return mended, reason
 
 
+def _is_legal_dong(code: str) -> bool:
+    return code.isascii() and code.isdigit() and len(code) in DIGITS
+
+
 def _full_code(code: str) -> str:
     """A legal-dong code at its full ten digits: 11290 is 1129000000."""
-    return code.ljust(LEGAL_DONG_DIGITS, "0") if code.isdigit() and len(code) in KIND_BY_DIGITS else code
+    return code.ljust(LEGAL_DONG_DIGITS, "0") if _is_legal_dong(code) else code
+
+
+def _kind_of(code: str) -> str:
+    """What a legal-dong code names, by its trailing zeros; `other` for a code of another system."""
+    if not _is_legal_dong(code):
+        return "other"
+    if code.endswith("0" * 8):
+        return "sido"
+    return "sigungu" if code.endswith("0" * 5) else "neighbourhood"
 
 
 def area_km2(geometry: Any) -> float:
@@ -104,14 +119,17 @@ async def _load_feature(session: AsyncSession, feature: Any, number: int, kind: 
     if geometry.is_empty or geometry.geom_type not in ("Polygon", "MultiPolygon"):
         loaded.findings.append(f"feature {number} ({name}): not a polygon; left out")
         return
+    west, south, east, north = geometry.bounds
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):  # noqa: PLR2004 - degrees
+        loaded.findings.append(f"feature {number} ({name}): not degrees of longitude and latitude (WGS84); left out")
+        return
     if mended:
         loaded.findings.append(f"feature {number} ({name}): polygon mended ({mended})")
-    raw_code = _first(properties, CODE_PROPERTIES)
     statement = insert(Area).values(
         id=new_id(),
-        code_system="legal_dong" if raw_code.isdigit() and len(raw_code) in KIND_BY_DIGITS else "local",
+        code_system="legal_dong" if _is_legal_dong(code) else "local",
         code=code,
-        kind=kind or KIND_BY_DIGITS.get(len(raw_code), "other"),
+        kind=kind or _kind_of(code),
         name=name,
         name_en=_first(properties, ENGLISH_PROPERTIES),
         boundary=mapping(geometry),
@@ -147,7 +165,9 @@ class Locator:
     def locate(self, longitudes: Sequence[float], latitudes: Sequence[float]) -> list[list[UUID]]:
         """For each point its areas; a point outside of all has none."""
         found: list[dict[UUID, None]] = [{} for _ in longitudes]
-        # A tree of the points, asked by each polygon: the polygons are prepared then, ten times faster than the reverse.
+        if not self._polygons:
+            return [[] for _ in longitudes]
+        # A tree of the points, asked by each polygon: polygons are prepared then, ten times faster than the reverse.
         points = shapely.STRtree(shapely.points(longitudes, latitudes))
         for polygon, point in points.query(self._polygons, predicate="intersects").T.tolist():
             area: UUID | None = self._ids[polygon]
@@ -164,11 +184,11 @@ class Locator:
 async def locator(session: AsyncSession) -> Locator:
     """A locator over all areas that are valid today."""
     rows = await session.execute(
-        select(Area.id, Area.parent_id, Area.kind, Area.name, Area.boundary).where(
-            or_(Area.valid_to.is_(None), Area.valid_to >= func.current_date())
-        )
+        select(Area.id, Area.parent_id, Area.kind, Area.name, Area.boundary)
+        .where(or_(Area.valid_to.is_(None), Area.valid_to >= func.current_date()))
+        .order_by(Area.id)  # a point's areas come in the same order each time, so nothing seems changed
     )
-    return Locator(rows.tuples())
+    return Locator(rows.all())
 
 
 async def assign(session: AsyncSession, table: str = "camera_positions") -> int:
@@ -203,7 +223,7 @@ async def get(session: AsyncSession, name: str) -> Area:
     try:
         condition = Area.id == UUID(name)
     except ValueError:
-        if not name.strip() or len(name) > 40:  # noqa: PLR2004 - no code is longer
+        if not name.strip() or len(name) > 40 or "\0" in name:  # noqa: PLR2004 - no code is longer
             raise Malformed("area is an id or a code, such as 1129000000", field="area") from None
     area = await session.scalar(select(Area).where(condition).order_by(Area.valid_from.desc().nulls_last()).limit(1))
     if area is None:

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.access import rights
 from app.actor import Actor
 from app.models import Agency, Asset
@@ -15,12 +16,13 @@ async def visible_to(
     session: AsyncSession, actor: Actor, *, kind: str | None, after: UUID | None, limit: int
 ) -> Sequence[RowMapping]:
     """The assets in the actor's scopes to locate, in the order of their ids."""
-    scopes = await rights.scopes(session, actor, "locate")
+    scopes, now = await rights.scopes(session, actor, "locate"), clock.now()  # some begin within the hour
     within = [
         (Asset.owner_agency_id == scope.owner_agency_id)
         & (Asset.area_ids.overlap(list(scope.area_ids)) if scope.area_ids else True)
         for scope in scopes
-        if not scope.installation_purposes  # an agreement on cameras of one purpose says nothing of bells
+        if scope.open_at(now)
+        and not scope.installation_purposes  # an agreement on cameras of one purpose says nothing of bells
     ]
     if not within:
         return []

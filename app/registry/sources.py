@@ -2,10 +2,11 @@
 
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access import rights
 from app.actor import Actor
 from app.audit import entries
 from app.errors import NotFound, NotPermitted
@@ -39,12 +40,15 @@ async def put(
     profile: str = "main",
 ) -> None:
     """Set or replace a camera's source. Only the owner's administrators; unsafe addresses are refused."""
+    located = rights.permitted(actor, "locate") if actor is not None else true()
+    position = await session.scalar(
+        select(CameraPosition).where(CameraPosition.id == position_id, CameraPosition.retired_at.is_(None), located)
+    )
+    if position is None:
+        raise NotFound("there is no such camera, or you may not know of it")
+    if actor is not None and not (actor.may("register") and position.owner_agency_id in actor.acts_for_ids):
+        raise NotPermitted("only an administrator of the owning agency may set a camera's source")
     safe_source(address, allowed)
-    position = await session.get(CameraPosition, position_id)
-    if position is None or (actor is not None and position.owner_agency_id not in actor.acts_for_ids):
-        raise NotFound("there is no such camera, or it is not yours")
-    if actor is not None and not actor.may("register"):
-        raise NotPermitted("only an administrator may set a camera's source")
     statement = insert(StreamSource).values(
         id=new_id(),
         position_id=position_id,

@@ -1,16 +1,17 @@
 """Agencies, areas and the agreements between agencies."""
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.access import agreements
 from app.access.agreements import Terms
+from app.errors import Malformed
 from app.models import Agency, Agreement, Area
 from app.registry import agencies, areas
+from app.registry.codes import INSTALLATION_PURPOSES
 from app.routers.dependencies import (
     Asker,
     Cursor,
@@ -24,6 +25,11 @@ from app.routers.dependencies import (
 )
 
 router = APIRouter(prefix="/v1", tags=["agencies"])
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores every letter but this
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "you have it already"}}
+
+Kind = Annotated[str | None, Query(max_length=40, pattern="^[a-z_]+$")]
+Code = Annotated[str, Field(max_length=40, pattern="^[A-Za-z0-9_-]+$")]
 
 
 class NewAgreement(BaseModel):
@@ -32,24 +38,24 @@ class NewAgreement(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     grantee_agency_id: UUID
-    title: Annotated[str, Field(min_length=1, max_length=200)]
-    verbs: Annotated[list[str], Field(min_length=1, max_length=6)]
+    title: Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)]
+    verbs: Annotated[list[Code], Field(min_length=1, max_length=6)]
     area_ids: Annotated[list[UUID], Field(max_length=1000)] = []
-    installation_purposes: Annotated[list[str], Field(max_length=20)] = []
-    use_purposes: Annotated[list[str], Field(max_length=20)] = []
-    bases: Annotated[list[str], Field(max_length=20)] = []
-    approval: str = "auto"
-    condition: Annotated[str, Field(max_length=500)] = ""
-    document_number: Annotated[str, Field(max_length=100)] = ""
+    installation_purposes: Annotated[list[Code], Field(max_length=20)] = []
+    use_purposes: Annotated[list[Code], Field(max_length=20)] = []
+    bases: Annotated[list[Code], Field(max_length=20)] = []
+    approval: Code = "auto"
+    condition: Annotated[str, Field(max_length=500, pattern=NO_NUL)] = ""
+    document_number: Annotated[str, Field(max_length=100, pattern=NO_NUL)] = ""
     grant_seconds: Annotated[int | None, Field(ge=10, le=86_400)] = None
-    valid_from: datetime | None = None
-    valid_to: datetime | None = None
+    valid_from: AwareDatetime | None = None
+    valid_to: AwareDatetime | None = None
 
 
 class Withdrawal(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
 
 
 def _agency(agency: Agency) -> dict[str, Any]:
@@ -85,12 +91,12 @@ def _agreement(agreement: Agreement) -> dict[str, Any]:
     return {name: getattr(agreement, name) for name in names}
 
 
-@router.get("/agencies", responses=problems(401))
+@router.get("/agencies", responses=problems(401) | UNCHANGED)
 async def list_agencies(
     session: Transaction,
     actor: Asker,  # noqa: ARG001 - signed in is all it takes
     request: Request,
-    kind: Annotated[str | None, Query(max_length=40)] = None,
+    kind: Kind = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
@@ -101,12 +107,12 @@ async def list_agencies(
     return tagged(request, {"items": [_agency(row) for row in rows], "next_cursor": following})
 
 
-@router.get("/areas", responses=problems(401))
+@router.get("/areas", responses=problems(401) | UNCHANGED)
 async def list_areas(
     session: Transaction,
     actor: Asker,  # noqa: ARG001 - signed in is all it takes
     request: Request,
-    kind: Annotated[str | None, Query(max_length=40)] = None,
+    kind: Kind = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
@@ -117,7 +123,7 @@ async def list_areas(
     return tagged(request, {"items": [_area(row, boundary=False) for row in rows], "next_cursor": following})
 
 
-@router.get("/areas/{area}", responses=problems(401, 404))
+@router.get("/areas/{area}", responses=problems(401, 404) | UNCHANGED)
 async def one_area(
     area: str,
     session: Transaction,
@@ -138,6 +144,12 @@ async def list_agreements(session: Transaction, actor: Asker) -> Response:
 @router.post("/agreements", status_code=201, responses=problems(401, 403, 404))
 async def make_agreement(body: NewAgreement, session: Transaction, actor: Asker) -> Response:
     """Share your agency's cameras with another agency, from now on or from a date."""
+    unknown = set(body.installation_purposes) - INSTALLATION_PURPOSES.keys()
+    if unknown:
+        known = ", ".join(INSTALLATION_PURPOSES)
+        raise Malformed(
+            f"installation_purposes: {', '.join(unknown)} unknown; any of {known}", field="installation_purposes"
+        )
     agreement_id = await agreements.make(session, actor, actor.body_id, Terms(**body.model_dump()))
     return answer({"id": agreement_id}, status=201)
 

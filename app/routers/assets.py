@@ -11,12 +11,14 @@ from app.routers.dependencies import Asker, Cursor, Limit, Transaction, problems
 router = APIRouter(prefix="/v1", tags=["assets"])
 
 
-@router.get("/assets", responses=problems(401))
+@router.get("/assets", responses=problems(401) | {304: {"description": "you have it already"}})
 async def list_assets(
     request: Request,
     session: Transaction,
     actor: Asker,
-    kind: Annotated[str | None, Query(max_length=20, description="bell, pole, light, sign, …")] = None,
+    kind: Annotated[
+        str | None, Query(max_length=20, pattern="^[a-z_]+$", description="bell, pole, light, sign, …")
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:

@@ -6,11 +6,22 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Query, Response
+from pydantic import AwareDatetime
 
 from app.audit import entries
+from app.errors import Malformed
 from app.routers.dependencies import Asker, Cursor, Limit, Transaction, answer, problems, read_cursor, write_cursor
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
+
+FIRST_YEAR, LAST_YEAR = 1900, 9000  # whatever the offset, such a time can be told in UTC
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(text)
+    return moment
 
 
 def _shape(row: Any) -> dict[str, Any]:
@@ -34,17 +45,22 @@ def _shape(row: Any) -> dict[str, Any]:
 async def list_entries(
     session: Transaction,
     actor: Asker,
-    act: Annotated[str | None, Query(max_length=60, description="such as grant.given or view.closed")] = None,
+    act: Annotated[
+        str | None, Query(max_length=60, pattern=r"^[a-z_.]+$", description="such as grant.given or view.closed")
+    ] = None,
     camera_id: UUID | None = None,
     subject_id: UUID | None = None,
     user_id: UUID | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """Entries in your remit, newest first: an auditor's institution and those below; for anybody, one's own acts."""
-    before = read_cursor(cursor, datetime.fromisoformat, UUID)
+    for name, moment in (("since", since), ("until", until)):
+        if moment is not None and not FIRST_YEAR <= moment.year <= LAST_YEAR:
+            raise Malformed(f"{name} lies between the years {FIRST_YEAR} and {LAST_YEAR}", field=name)
+    before = read_cursor(cursor, _moment, UUID)
     rows = await entries.search(
         session, actor, act=act, camera_id=camera_id, subject_id=subject_id, user_id=user_id, since=since, until=until,
         before=before, limit=limit,

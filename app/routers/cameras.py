@@ -44,6 +44,13 @@ def _numbers(text: str, count: int, field: str, expected: str) -> list[float]:
     return numbers
 
 
+def _metres(text: str) -> float:
+    metres = float(text)
+    if not 0 <= metres <= MOST_RADIUS_METRES:
+        raise ValueError(text)
+    return metres
+
+
 def _near(near: str | None, radius: float | None) -> Near | None:
     if near is None:
         if radius is not None:
@@ -116,8 +123,8 @@ async def find(
     radius_m: Annotated[float | None, Query(gt=0, le=MOST_RADIUS_METRES, allow_inf_nan=False)] = None,
     bbox: Annotated[str | None, Query(description="west,south,east,north", max_length=120)] = None,
     area: Annotated[str | None, Query(description="id or code of an area", max_length=40)] = None,
-    purpose: Annotated[str | None, Query(max_length=40)] = None,
-    status: Annotated[str | None, Query(max_length=20)] = None,
+    purpose: Annotated[str | None, Query(max_length=40, pattern="^[a-z_]+$")] = None,
+    status: Annotated[str | None, Query(max_length=20, pattern="^[a-z_]+$")] = None,
     q: Annotated[str | None, Query(description="words in name or address", max_length=100)] = None,
     streaming: Annotated[bool | None, Query(description="only cameras with (or without) a live stream")] = None,
     format: Annotated[str, Query(pattern="^(json|geojson)$")] = "json",  # noqa: A002 - the public name
@@ -137,7 +144,7 @@ async def find(
         words=q,
         with_stream=streaming,
     )
-    after = read_cursor(cursor, float, UUID)
+    after = read_cursor(cursor, _metres, UUID)
     rows = await cameras.visible_to(session, actor, search, limit=limit, after=after)
     following = _next(rows, limit, near=circle is not None)
     if format == "geojson":

@@ -32,7 +32,7 @@ EVENT_SCHEMA: dict[str, Any] = {
         "specversion": {"const": "1.0"},
         "id": {"type": "string", "description": "unique within source: a repetition is recognised"},
         "source": {"type": "string"},
-        "type": {"type": "string", "enum": [TYPE_PREFIX + kind for kind in KINDS]},
+        "type": {"type": "string", "enum": [TYPE_PREFIX + kind.name for kind in KINDS.values() if kind.from_outside]},
         "time": {"type": "string", "format": "date-time"},
         "subject": {"type": "string", "description": "cameras/<id> or assets/<id>, of your agency"},
         "severity": {"type": "string"},
@@ -74,10 +74,15 @@ def report_of(event: Any) -> Report:
     for name in ("id", "source", "type"):
         if not event.get(name):
             raise Malformed(f"{name} is required", field=name)
-    data = event.get("data") or {}
-    if not isinstance(data, dict):
-        raise Malformed("data is a JSON object", field="data")
-    place = data.get("location") or {}
+    if not isinstance(event.get("exercise"), bool | None):
+        raise Malformed("exercise is true or false", field="exercise")
+    kind = KINDS.get(event["type"].removeprefix(TYPE_PREFIX))
+    if kind is not None and not kind.from_outside:
+        raise Malformed(f"type: {event['type']} is told by this service and by nobody else", field="type")
+    data = _object(event.get("data"), "data")
+    place = _object(data.get("location"), "data.location")
+    if ("lat" in place) != ("lon" in place):
+        raise Malformed("data.location has lat and lon", field="data.location")
     subject_kind, _, subject_id = (event.get("subject") or "").partition("/")
     return Report(
         kind=event["type"].removeprefix(TYPE_PREFIX),
@@ -109,9 +114,17 @@ def _time(text: str | None) -> datetime | None:
     return moment
 
 
-def _degrees(place: Any, name: str, most: float) -> float | None:
-    value = place.get(name) if isinstance(place, dict) else None
+def _object(value: Any, field: str) -> dict[str, Any]:
     if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Malformed(f"{field} is a JSON object", field=field)
+    return value
+
+
+def _degrees(place: dict[str, Any], name: str, most: float) -> float | None:
+    value = place.get(name)
+    if name not in place:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not -most <= value <= most:
         raise Malformed(f"data.location.{name} is a number of degrees", field="data.location")

@@ -20,7 +20,7 @@ Text = Annotated[str, Field(min_length=1, max_length=200)]
 class Login(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    login: Text
+    login: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
     password: Text
     agency_id: UUID | None = Field(None, description="which appointment, for who has several")
     terminal_key: str = Field("", max_length=200, description="device key of an enrolled console or tablet")

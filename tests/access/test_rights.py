@@ -18,7 +18,7 @@ from app.database import Database
 from app.errors import Malformed
 from app.ids import new_id
 from app.models import Agreement, Area, CameraPosition, Site
-from app.registry import agencies, cameras
+from app.registry import cameras
 from app.registry.cameras import Near, Search
 from app.routers.dependencies import MOST_PER_PAGE
 from tests import factories

@@ -165,16 +165,15 @@ async def _insert(session: AsyncSession, table: type[Table], rows: list[dict[str
     cancelled in the middle (the server then reads, and hears no cancellation).
     """
     name, columns = table.__tablename__, ", ".join(rows[0])
-    query = f"INSERT INTO {name} ({columns}) SELECT {columns} FROM json_populate_recordset(null::{name},  CAST(:rows AS json))"  # noqa: S608 - our own names
+    whole = f"json_populate_recordset(null::{name}, CAST(:rows AS json))"
+    query = f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {whole}"  # noqa: S608 - names of our own tables
     document = orjson.dumps(rows, default=_as_text).decode()
     await session.execute(text(query).bindparams(bindparam("rows", document, Text())))
 
 
 def _as_text(value: object) -> str:
-    """Bytes as PostgreSQL reads them."""
-    if isinstance(value, bytes):
-        return "\\x" + value.hex()
-    raise TypeError(type(value).__name__)
+    """What JSON has no word for, as PostgreSQL reads it: bytes, and asyncpg's own kind of UUID."""
+    return "\\x" + value.hex() if isinstance(value, bytes) else str(value)
 
 
 async def _cameras(session: AsyncSession, city: City, agency_ids: dict[str, UUID], locator: Locator) -> None:
