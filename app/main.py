@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 from sqlalchemy import text
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__, clock, database, ids, ledger, logs, metrics, postgres
@@ -33,6 +34,8 @@ log = logging.getLogger("gwanje")
 
 PARTITION_SECONDS = 6 * 3600
 PROBLEM = "application/problem+json"
+MOST_BODY_BYTES = 4 << 20
+MOST_FIELDS, MOST_SAID = 20, 200  # an answer is not a copy of the question
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -54,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         docs_url="/docs",
         redoc_url=None,
+        max_body_size=MOST_BODY_BYTES,
     )
     for door in (sessions, cameras, agencies, assets, grants, events, audit, streams, feed, health):
         app.include_router(door.router)
@@ -166,8 +170,7 @@ async def _malformed(request: Request, error: Exception) -> Response:
     """What FastAPI could not parse, in our shape: every field with what was expected, never with what was sent."""
     assert isinstance(error, RequestValidationError)
     fields = [
-        {"field": ".".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0]), "expected": item["msg"]}
-        for item in error.errors()
+        {"field": _field(item["loc"]), "expected": item["msg"][:MOST_SAID]} for item in error.errors()[:MOST_FIELDS]
     ]
     if any(item["type"] == "json_invalid" for item in error.errors()):
         return _plain_problem(400, "not_json", "The body is no JSON", "the body is not valid JSON in UTF-8")
@@ -184,13 +187,27 @@ async def _malformed(request: Request, error: Exception) -> Response:
     return Response(orjson.dumps(body), 422, None, PROBLEM)
 
 
+def _field(location: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in location[1:] or location)[:MOST_SAID]
+
+
 async def _not_ours(request: Request, error: Exception) -> Response:
     """Refusals of the framework: unknown paths, wrong methods, broken bodies."""
     assert isinstance(error, HTTPException)
     codes = {404: "no_such_path", 405: "method_not_allowed", 400: "bad_request", 413: "too_large"}
     code = codes.get(error.status_code, f"http_{error.status_code}")
-    return _plain_problem(
-        error.status_code, code, "This request cannot be served", str(error.detail), dict(error.headers or {})
+    headers = dict(error.headers or {})
+    if "Allow" in headers:  # the framework knows the first route of a path only
+        headers["Allow"] = ", ".join(_methods(request)) or headers["Allow"]
+    return _plain_problem(error.status_code, code, "This request cannot be served", str(error.detail), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that this path answers to (RFC 9110 §10.2.1)."""
+    paths = request.app.openapi()["paths"]
+    path = request.url.path
+    return sorted(
+        method.upper() for pattern, known in paths.items() if compile_path(pattern)[0].match(path) for method in known
     )
 
 

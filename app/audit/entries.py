@@ -5,6 +5,7 @@ can be erased after its retention while every proof still holds.
 """
 
 import base64
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from app.ids import new_id
 from app.models import Agency, AuditEntry, AuditLeaf
 
 LEAF_PREFIX = b"gwanje audit entry v1\n"
+# PostgreSQL reads no JSON text with a NUL: whatever was said, the entry must be stored. (`\\\\u0000` is no NUL.)
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def entry(
         }
     said = {key: value for key, value in (who | details).items() if value not in (None, "", [], {})}
     payload = orjson.dumps(said, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    payload = _NUL.sub(rb"\1\\ufffd", payload)
     salt = secrets.token_bytes(32)
     return Entry(
         id=new_id(),

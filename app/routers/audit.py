@@ -10,18 +10,21 @@ from pydantic import AwareDatetime
 
 from app.audit import entries
 from app.errors import Malformed
-from app.routers.dependencies import Asker, Cursor, Limit, Transaction, answer, problems, read_cursor, write_cursor
+from app.routers.dependencies import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    Asker,
+    Cursor,
+    Limit,
+    Transaction,
+    answer,
+    moment_of,
+    problems,
+    read_cursor,
+    write_cursor,
+)
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
-
-FIRST_YEAR, LAST_YEAR = 1900, 9000  # whatever the offset, such a time can be told in UTC
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise ValueError(text)
-    return moment
 
 
 def _shape(row: Any) -> dict[str, Any]:
@@ -60,7 +63,7 @@ async def list_entries(
     for name, moment in (("since", since), ("until", until)):
         if moment is not None and not FIRST_YEAR <= moment.year <= LAST_YEAR:
             raise Malformed(f"{name} lies between the years {FIRST_YEAR} and {LAST_YEAR}", field=name)
-    before = read_cursor(cursor, _moment, UUID)
+    before = read_cursor(cursor, moment_of, UUID)
     rows = await entries.search(
         session, actor, act=act, camera_id=camera_id, subject_id=subject_id, user_id=user_id, since=since, until=until,
         before=before, limit=limit,

@@ -114,7 +114,11 @@ def _next(rows: Sequence[Mapping[str, Any]], limit: int, *, near: bool) -> str |
     return write_cursor(repr(rows[-1]["order_metres"]) if near else 0.0, rows[-1]["id"])
 
 
-@router.get("/cameras", responses=problems(401, 404) | {304: {"description": "you have it already"}})
+@router.get(
+    "/cameras",
+    responses=problems(401, 404)
+    | {200: {"content": {GEOJSON: {"schema": {"type": "object"}}}}, 304: {"description": "you have it already"}},
+)
 async def find(
     request: Request,
     session: Transaction,

@@ -27,6 +27,7 @@ from app.streams.embedded.edge import Edge
 from app.streams.writer import Writer
 
 MOST_PER_PAGE = 1000
+FIRST_YEAR, LAST_YEAR = 1900, 9000  # whatever the offset, such a time can be told in UTC
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
         "description": description,
@@ -139,13 +140,21 @@ def write_cursor(*parts: object) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([str(part) for part in parts])).decode()
 
 
+def moment_of(text: str) -> datetime:
+    """The aware moment that a text (of a cursor, a CloudEvent) means; ValueError for one that no calendar shares."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(text)
+    return moment
+
+
 def read_cursor(cursor: str | None, *kinds: Callable[[str], Any]) -> tuple[Any, ...] | None:
     """The parts of a cursor; Malformed when it is not one of ours."""
     if cursor is None:
         return None
     try:
         parts = orjson.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-        return tuple(kind(part) for kind, part in zip(kinds, parts, strict=True))
+        return tuple(kind(str(part)) for kind, part in zip(kinds, parts, strict=True))
     except (binascii.Error, UnicodeEncodeError, orjson.JSONDecodeError, ValueError, TypeError):
         raise Malformed("cursor is the next_cursor of the page before, unchanged", field="cursor") from None
 
@@ -175,7 +184,8 @@ def tagged(request: Request, content: Any, *, media_type: str = "application/jso
     """As `answer`, with an ETag over the bytes; 304 when the client has them already."""
     response = answer(content, media_type=media_type, headers={"Cache-Control": "private, no-cache"})
     tag = '"' + hashlib.blake2b(response.body, digest_size=12).hexdigest() + '"'
-    if tag in [known.strip().removeprefix("W/") for known in request.headers.get("if-none-match", "").split(",")]:
+    known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+    if known & {tag, "*"}:
         return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
     response.headers["ETag"] = tag
     return response

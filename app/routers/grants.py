@@ -1,6 +1,5 @@
 """Grants and views: ask for permission to watch, prolong it, end it, see who watches."""
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from app.routers.dependencies import (
     Limit,
     Transaction,
     answer,
+    moment_of,
     problems,
     read_cursor,
     write_cursor,
@@ -124,7 +124,7 @@ async def list_views(
     cursor: Cursor = None,
 ) -> Response:
     """Views, newest first: your own; for who supervises, those of and on the own agency."""
-    before = read_cursor(cursor, datetime.fromisoformat, UUID)
+    before = read_cursor(cursor, moment_of, UUID)
     rows = await views.listed(session, actor, running=running, before=before, limit=limit)
     following = write_cursor(rows[-1]["at"].isoformat(), rows[-1]["id"]) if len(rows) == limit else None
     items = [

@@ -1,6 +1,7 @@
 """For whoever runs the servers: alive, ready, and in numbers."""
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 
@@ -38,7 +39,7 @@ async def ready(house: InHouse) -> Response:
     return answer({"status": "ready" if ok else "not ready", "parts": parts}, status=200 if ok else 503)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def numbers(house: InHouse) -> Response:
     """Prometheus metrics of this process. No label names a person, a camera or a token."""
     health = house.edge.health()

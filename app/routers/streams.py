@@ -23,13 +23,26 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Access-Control-Allow-Origin": "*",  # the URL itself is the permission; no cookie goes with it
 }
-M3U8 = "application/vnd.apple.mpegurl"
 
 
-class LiveResponse(Response):
-    """A response without an end: its bytes are written below ASGI, by the channel, until the player ends."""
-
+class Mp4(Response):
     media_type = "video/mp4"
+
+
+class Segment(Response):
+    media_type = "video/iso.segment"
+
+
+class Jpeg(Response):
+    media_type = "image/jpeg"
+
+
+class Playlist(Response):
+    media_type = "application/vnd.apple.mpegurl"
+
+
+class LiveResponse(Mp4):
+    """A response without an end: its bytes are written below ASGI, by the channel, until the player ends."""
 
     def __init__(self, player: Player) -> None:
         super().__init__(headers=HEADERS)
@@ -67,13 +80,13 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-@router.get("/{token}/live.mp4", response_class=Response, responses=problems(403, 504))
+@router.get("/{token}/live.mp4", response_class=Mp4, responses=problems(403, 504))
 async def live(token: Token, request: Request, house: InHouse) -> Response:
     """Progressive fragmented MP4, for <video>, VLC and ffprobe: the newest key frame at once, then live."""
     return LiveResponse(await house.edge.open(token, protocol="fmp4", peer=client_address(request)))
 
 
-@router.get("/{token}/index.m3u8", responses=problems(403, 504))
+@router.get("/{token}/index.m3u8", response_class=Playlist, responses=problems(403, 504))
 async def playlist(token: Token, request: Request, house: InHouse) -> Response:
     """HLS with fragmented MP4 segments of one group of pictures each."""
     player = await house.edge.hls(token, peer=client_address(request))
@@ -82,10 +95,10 @@ async def playlist(token: Token, request: Request, house: InHouse) -> Response:
         await listed.ready()
     body = listed.text().encode()
     player.count(len(body))
-    return Response(body, media_type=M3U8, headers=HEADERS)
+    return Playlist(body, headers=HEADERS)
 
 
-@router.get("/{token}/{part}.m4s", responses=problems(403, 404, 504))
+@router.get("/{token}/{part}.m4s", response_class=Segment, responses=problems(403, 404, 504))
 async def segment(token: Token, part: Annotated[int, Path(ge=0)], request: Request, house: InHouse) -> Response:
     """A segment that is in the playlist, or has just left it."""
     player = await house.edge.hls(token, peer=client_address(request))
@@ -93,20 +106,20 @@ async def segment(token: Token, part: Annotated[int, Path(ge=0)], request: Reque
     if data is None:
         raise NotFound("this segment is gone; read the playlist again")
     player.count(len(data))
-    return Response(data, media_type="video/iso.segment", headers=HEADERS)
+    return Segment(data, headers=HEADERS)
 
 
-@router.get("/{token}/init.mp4", responses=problems(403, 504))
+@router.get("/{token}/init.mp4", response_class=Mp4, responses=problems(403, 504))
 async def init(token: Token, request: Request, house: InHouse) -> Response:
     """The initialisation segment of the HLS playlist."""
     player = await house.edge.hls(token, peer=client_address(request))
     data = player.channel.playlist.init()
     player.count(len(data))
-    return Response(data, media_type="video/mp4", headers=HEADERS)
+    return Mp4(data, headers=HEADERS)
 
 
-@router.get("/{token}/snapshot.jpg", responses=problems(403, 504))
+@router.get("/{token}/snapshot.jpg", response_class=Jpeg, responses=problems(403, 504))
 async def snapshot(token: Token, request: Request, house: InHouse) -> Response:
     """The newest key frame as a JPEG: a view of its own."""
     picture = await house.edge.snapshot(token, peer=client_address(request))
-    return Response(picture, media_type="image/jpeg", headers=HEADERS)
+    return Jpeg(picture, headers=HEADERS)

@@ -258,6 +258,20 @@ async def test_an_entry_of_a_transaction_that_failed_does_not_exist(database: Da
         assert await session.scalar(select(AuditLeaf.id).where(AuditLeaf.id == item.id)) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("a\0b\0\0", "a�b��"), ("\\u0000", "\\u0000"), ("\\\0", "\\�"), ("\\\\\0\\u0000", "\\\\�\\u0000")],
+)
+async def test_whatever_is_said_the_entry_can_be_stored(database: Database, text: str, kept: str) -> None:
+    item = entries.entry(None, "test.done", said=text, **{text: 1})
+    await written(database, item)
+    async with database.begin() as session:
+        row = await session.scalar(select(AuditEntry).where(AuditEntry.id == item.id))
+    assert row is not None
+    assert row.payload == {"said": kept, kept: 1}
+    assert row.digest == sha256(item.salt + item.payload.encode()).digest()
+
+
 def test_an_act_of_the_system_can_be_put_down_to_a_body() -> None:
     item = entries.entry(None, "view.closed")
     body = new_id()

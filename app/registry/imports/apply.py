@@ -177,6 +177,11 @@ def _merge(fields: Sequence[str], table: str) -> str:
     return f"{changed} {{also}} WHERE ({old}) IS DISTINCT FROM ({new})"
 
 
+# A camera that comes back is active again; what else an import does not speak of stays.
+_REVIVE = (
+    ", changed_at = now(), status = CASE WHEN camera_positions.retired_at IS NULL"
+    " THEN camera_positions.status ELSE excluded.status END"
+)
 _MERGE_SITES = f"""
 WITH merged AS (
     INSERT INTO sites (id, owner_agency_id, external_key, {', '.join(_SITE_FIELDS)}, import_id)
@@ -193,7 +198,7 @@ WITH merged AS (
     SELECT b.id, s.id, b.ordinal, b.owner_agency_id, {', '.join('b.' + name for name in _POSITION_FIELDS)}
     FROM brought_positions b JOIN sites s USING (owner_agency_id, external_key)
     ON CONFLICT (site_id, ordinal)
-    DO UPDATE SET {_merge((*_POSITION_FIELDS, 'retired_at'), 'camera_positions').format(also=', status = excluded.status, changed_at = now()')}
+    DO UPDATE SET {_merge((*_POSITION_FIELDS, 'retired_at'), 'camera_positions').format(also=_REVIVE)}
     RETURNING xmax = 0 AS new
 )
 SELECT count(*) FILTER (WHERE new) AS new, count(*) FILTER (WHERE NOT new) AS changed FROM merged

@@ -1,0 +1,98 @@
+"""What schemathesis makes up from our own OpenAPI: no accident of ours, and no answer that is not documented."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from sqlalchemy import delete
+
+from app.database import Database
+from app.models import LoginPace
+from tests import factories
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
+ENDLESS = ("/v/{token}/live.mp4",)
+ROLES = {
+    "/v1/agreements": "agency_head",
+    "/v1/agreements/{agreement_id}/withdrawal": "agency_head",
+    "/v1/cameras/{camera_id}/source": "admin",
+    "/v1/audit/entries": "auditor",
+}
+FEW = hypothesis_settings(
+    max_examples=8,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(autouse=True)
+async def _no_pace_is_left(database: Database) -> AsyncIterator[None]:
+    """The logins that are made up fail from the one address that all tests have."""
+    yield
+    async with database.begin() as session:
+        await session.execute(delete(LoginPace))
+
+
+def fuzz(operation: Any, headers: dict[str, str]) -> tuple[int, set[int]]:
+    """Call one operation with what it asks for and with what it does not; returns how often, and the statuses seen."""
+    calls, statuses = 0, set()
+    for mode in MODES:
+
+        @given(case=operation.as_strategy(generation_mode=mode))
+        @FEW
+        def call(case: Any) -> None:
+            nonlocal calls
+            if isinstance(case.query, dict):
+                case.query.pop("wait", None)  # it would wait
+            response = case.call(headers=headers, timeout=10)
+            calls += 1
+            statuses.add(response.status_code)
+            case.validate_response(response, checks=CHECKS, headers=headers)
+
+        try:
+            call()
+        except Unsatisfiable:  # what takes no parameters cannot be asked wrongly
+            assert mode is schemathesis.GenerationMode.NEGATIVE
+    return calls, statuses
+
+
+async def test_nothing_made_up_finds_an_accident_or_an_undocumented_answer(
+    client: httpx.AsyncClient, base_url: str, database: Database
+) -> None:
+    schema = await asyncio.to_thread(schemathesis.openapi.from_url, f"{base_url}/openapi.json")
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) > 25
+    district = await factories.agency(database)
+    failures, calls, statuses = {}, 0, set()
+    for operation in operations:
+        if operation.path in ENDLESS:
+            continue
+        # Somebody new for each: some operations end the session that calls them.
+        who = await factories.person(database, district, ROLES.get(operation.path, "room"))
+        headers = await factories.sign_in(client, who) if operation.path != "/v1/sessions" else {}
+        try:
+            made, seen = await asyncio.to_thread(fuzz, operation, headers)
+        except (AssertionError, BaseExceptionGroup) as error:
+            failures[operation.label] = f"{type(error).__name__}: {error}"[:1500]
+            continue
+        calls += made
+        statuses |= seen
+    assert not failures, "\n\n".join(f"{label}\n{failure}" for label, failure in failures.items())
+    assert calls > 300
+    assert statuses >= {200, 201, 401, 404, 422}
