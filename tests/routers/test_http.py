@@ -1,5 +1,6 @@
 """The HTTP contract from outside: every no is a problem+json, whatever is sent, and every page, tag and method is exact."""
 
+import asyncio
 import base64
 import json
 import re
@@ -214,6 +215,32 @@ async def test_a_body_that_cannot_be_understood_is_a_problem(
     assert len(answer.content) < 100_000, "an answer is not a copy of the question"
     if answer.status_code == 422:
         assert problem["code"] == "malformed"
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_body_without_end_is_not_read_to_its_end(
+    client: httpx.AsyncClient, as_room: dict[str, str], path: str, *, chunked: bool
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b"[" * 1_000_000
+
+    method = "PUT" if path.endswith("password") else "POST"
+    headers = as_room | {"Content-Type": "application/json"} | ({} if chunked else {"Content-Length": "10000000"})
+    answer = await client.request(method, path, content=body(), headers=headers)
+    check_problem(answer, 413, "too_large")
+
+
+async def test_one_letter_does_not_fail_the_grants_of_others(
+    client: httpx.AsyncClient, database: Database, district: UUID, as_room: dict[str, str]
+) -> None:
+    camera_id = str(await factories.camera(database, district, latitude=None, longitude=None))
+    good = {"camera_ids": [camera_id], "purpose": "emergency_response", "basis": "KR-PIPA-18-2-3"}
+    bad = good | {"references": [{"kind": "112", "number": "a\0b"}]}
+    asked = [good, bad, good, bad, good, good]
+    answers = await asyncio.gather(*(client.post("/v1/grants", json=body, headers=as_room) for body in asked))
+    assert [answer.status_code for answer in answers] == [422 if body is bad else 201 for body in asked]
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "\xff"])
