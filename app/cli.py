@@ -198,9 +198,7 @@ def add_user(
         secret_hash = await passwords.hashed(password)
         async with base.begin() as session:
             at = await agencies.by_name_or_code(session, agency_name)
-            user_id = await people.add(
-                session, None, login=login, name=name, secret_hash=secret_hash, kind="person"
-            )
+            user_id = await people.add(session, None, login=login, name=name, secret_hash=secret_hash, kind="person")
             await people.appoint(session, None, user_id=user_id, agency_id=at.id, role=role, rank=rank)
         out.print(f"added {login} as {role} of {at.name}")
 
@@ -288,7 +286,8 @@ def tail_audit(count: int = 20) -> None:
         grid = Grid("at", "act", "outcome", "subject")
         async with base.begin() as session:
             for row in (await session.scalars(select(AuditEntry).order_by(AuditEntry.at.desc()).limit(count))).all():
-                grid.add_row(row.at.isoformat(timespec="seconds"), row.act, row.outcome, f"{row.subject_kind} {row.subject_id}")
+                subject = f"{row.subject_kind} {row.subject_id}" if row.subject_id else ""
+                grid.add_row(row.at.isoformat(timespec="seconds"), row.act, row.outcome, subject)
         out.print(grid)
 
     run(work)

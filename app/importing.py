@@ -38,9 +38,7 @@ async def cameras(
             async with database.begin() as session:
                 whole = await agencies.by_name_or_code(session, owner) if owner else None
                 above = await agencies.by_name_or_code(session, within) if within else None
-                owner_of = await importer.owners(
-                    session, None, reading.sites, owner=whole, within=above, create=create
-                )
+                owner_of = await importer.owners(session, None, reading.sites, owner=whole, within=above, create=create)
                 applied = await importer.apply(session, None, reading, owner_of, progress)
     show(out, reading, applied)
 

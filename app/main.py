@@ -161,12 +161,12 @@ def _plain_problem(status: int, code: str, title: str, detail: str, headers: dic
     return Response(orjson.dumps(body), status, headers, PROBLEM)
 
 
-async def _refuse(request: Request | WebSocket, error: Exception) -> Response:
+async def _refuse(_: Request | WebSocket, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     return problem(error)
 
 
-async def _malformed(request: Request, error: Exception) -> Response:
+async def _malformed(_: Request, error: Exception) -> Response:
     """What FastAPI could not parse, in our shape: every field with what was expected, never with what was sent."""
     assert isinstance(error, RequestValidationError)
     fields = [
@@ -211,7 +211,7 @@ def _methods(request: Request) -> list[str]:
     )
 
 
-async def _database_lost(request: Request, error: Exception) -> Response:
+async def _database_lost(_: Request, error: Exception) -> Response:
     log.warning("the database does not answer: %s", type(error).__name__)
     return problem(
         DatabaseUnavailable("the database does not answer; try again in a moment", retry_after_seconds=2)

@@ -57,12 +57,16 @@ class Databases:
 
     def __init__(self, home: Path, server: postgres.Server) -> None:
         record = json.loads((home / "postgres.json").read_text())
-        self._superuser = next(value for key, value in record["passwords"].items() if key not in ("gwanje_owner", "gwanje_app"))
+        self._superuser = next(
+            value for key, value in record["passwords"].items() if key not in ("gwanje_owner", "gwanje_app")
+        )
         self._superuser_name = next(key for key in record["passwords"] if key not in ("gwanje_owner", "gwanje_app"))
         self._server = server
 
     async def superuser(self, name: str) -> asyncpg.Connection:
-        url = make_url(self._server.owner_url).set(username=self._superuser_name, password=self._superuser, database=name)
+        url = make_url(self._server.owner_url).set(
+            username=self._superuser_name, password=self._superuser, database=name
+        )
         return await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
 
     def url(self, name: str, *, owner: bool = False) -> str:
@@ -170,5 +174,3 @@ async def base_url(settings: Settings) -> AsyncIterator[str]:
 async def client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=base_url, timeout=15) as made:
         yield made
-
-

@@ -22,7 +22,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 EVENTS = 1000
 KILLS = 10
 REPORTERS = 4
-LOST = (OSError, ConnectionClosed, InvalidHandshake, InvalidMessage, TimeoutError, asyncio.IncompleteReadError, EOFError)
+LOST = (
+    OSError,
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    TimeoutError,
+    asyncio.IncompleteReadError,
+    EOFError,
+)
 
 
 class Heard:
@@ -61,7 +69,13 @@ async def report(base_url: str, headers: dict[str, str], keys: list[str]) -> Non
     """Report each event until it is acknowledged; a retry has the same id."""
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=5) as client:
         for key in keys:
-            event = {"specversion": "1.0", "id": key, "source": "bells", "type": "kr.gwanje.bell.pressed", "data": {"key": key}}
+            event = {
+                "specversion": "1.0",
+                "id": key,
+                "source": "bells",
+                "type": "kr.gwanje.bell.pressed",
+                "data": {"key": key},
+            }
             while True:
                 try:
                     response = await client.post("/v1/events", json=event)
@@ -82,9 +96,7 @@ async def kill_workers(running: Service, times: int) -> None:
             os.kill(random.choice(workers), signal.SIGKILL)
 
 
-async def test_nothing_is_lost_when_workers_are_killed(
-    database: Database, database_url: str, tmp_path: Path
-) -> None:
+async def test_nothing_is_lost_when_workers_are_killed(database: Database, database_url: str, tmp_path: Path) -> None:
     agency = await factories.agency(database)
     system = await factories.person(database, agency, "integration")
     keys = [uuid4().hex for _ in range(EVENTS)]

@@ -17,7 +17,9 @@ from app.models import Event
 from tests import factories
 
 
-async def append(database: Database, agency: UUID, key: str, *, urgency: int = 0, hold: float = 0.0, undo: bool = False) -> None:
+async def append(
+    database: Database, agency: UUID, key: str, *, urgency: int = 0, hold: float = 0.0, undo: bool = False
+) -> None:
     """One event in a transaction of its own, held open for a while, perhaps rolled back."""
     async with database.sessions() as session:
         event_id = new_id()
@@ -125,7 +127,10 @@ async def test_the_audit_tree_grows_with_the_log(empty_database_url: str) -> Non
         async with base.bare.acquire() as connection:
             rows = await ledger.read(connection, ledger.AUDIT, 0)
             head = await connection.fetchrow("SELECT position, frontier FROM ledger_heads WHERE ledger = 'audit'")
-            stored = [row["leaf_hash"] for row in await connection.fetch("SELECT leaf_hash FROM audit_leaves ORDER BY position")]
+            stored = [
+                row["leaf_hash"]
+                for row in await connection.fetch("SELECT leaf_hash FROM audit_leaves ORDER BY position")
+            ]
         leaves = [tree.leaf_hash(entries.leaf_data(row)) for row in rows]
         assert len(leaves) == head["position"] == 18
         assert leaves == stored

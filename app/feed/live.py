@@ -188,7 +188,7 @@ class Feed:
                 and not any(other.wants(row) for other in brought)
                 and member.may_see(row, now)
             ):  # fmt: skip
-                while member.listener.transport.get_write_buffer_size() > CATCH_UP_BYTES and not member.ended.done():
+                while member.listener.transport.get_write_buffer_size() > CATCH_UP_BYTES and not member.ended.done():  # noqa: ASYNC110 - no event tells
                     await asyncio.sleep(0.01)  # a reader of years gone by reads at its own speed
                 payload = messages.event(self.positions.write(cursor), row)
                 member.hand(text_frame(payload), payload)
@@ -251,7 +251,7 @@ class Feed:
         wait_seconds: float,
         limit: int,
     ) -> tuple[list[dict[str, Any]], int]:
-        """Events after a number that the actor wants and may see, and the number to go on from; waits for one if asked."""
+        """Events after a number that are wanted and may be seen, and the number to go on from; waits for one if asked."""
         deadline = clock.monotonic() + wait_seconds
         viewer = Member(actor, scopes, Listener(_NOWHERE, 0, lambda: None), framed=False)
         found: list[dict[str, Any]] = []
@@ -272,9 +272,13 @@ class Feed:
             left = deadline - clock.monotonic()
             if found or left <= 0:
                 return found, cursor
-            async with self._arrived:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait_for(lambda: cursor < self.position), left)
+            await self._more_than(cursor, left)
+
+    async def _more_than(self, position: int, seconds: float) -> None:
+        """Wait until there is something after a position, or the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._arrived:
+                await self._arrived.wait_for(lambda: self.position > position)
 
 
 def _index_keys(subscription: Subscription) -> list[tuple[UUID | None, str | None]]:

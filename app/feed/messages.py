@@ -1,4 +1,4 @@
-"""What the server says on the feed: JSON, with CloudEvents 1.0 inside. `asyncapi.yaml` describes the same, and a test compares."""
+"""What the server says on the feed: JSON, with CloudEvents 1.0 inside; `asyncapi.yaml` says the same."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -31,20 +31,19 @@ class Subscription:
         """Whether an event row is what was asked for; rights are another question."""
         if self.kinds and event["kind"] not in self.kinds and event["kind"].partition(".")[0] + ".*" not in self.kinds:
             return False
-        if event["severity"] < self.min_severity:
-            return False
-        if self.area_ids and self.area_ids.isdisjoint(event["area_ids"]):
+        if event["severity"] < self.min_severity or (self.area_ids and self.area_ids.isdisjoint(event["area_ids"])):
             return False
         if self.incident_id is not None and event["incident_id"] != self.incident_id:
             return False
         if self.camera_ids and event["camera_id"] not in self.camera_ids:
             return False
-        if self.near is not None:
-            latitude, longitude, metres = self.near
-            if event["latitude"] is None:
-                return False
-            return bool(GEOD.inv(longitude, latitude, event["longitude"], event["latitude"])[2] <= metres)
-        return True
+        return self.near is None or self._is_near(event, *self.near)
+
+    @staticmethod
+    def _is_near(event: Mapping[str, Any], latitude: float, longitude: float, metres: float) -> bool:
+        if event["latitude"] is None:
+            return False
+        return bool(GEOD.inv(longitude, latitude, event["longitude"], event["latitude"])[2] <= metres)
 
 
 def _uuids(message: Mapping[str, Any], name: str) -> frozenset[UUID]:

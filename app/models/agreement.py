@@ -17,8 +17,13 @@ class Agreement(Identified, Table):
     __table_args__ = (
         CheckConstraint("owner_agency_id <> grantee_agency_id", name="not_with_oneself"),
         CheckConstraint("valid_to IS NULL OR valid_to > valid_from", name="validity"),
-        Index("ix_agreements_live", "grantee_agency_id", "owner_agency_id", postgresql_where=text("withdrawn_at IS NULL")),
-    )  # fmt: skip
+        Index(
+            "ix_agreements_live",
+            "grantee_agency_id",
+            "owner_agency_id",
+            postgresql_where=text("withdrawn_at IS NULL"),
+        ),
+    )
 
     owner_agency_id: Mapped[UUID] = mapped_column(ForeignKey("agencies.id"))
     grantee_agency_id: Mapped[UUID] = mapped_column(ForeignKey("agencies.id"))

@@ -1,6 +1,5 @@
 """Reading the audit log. The reading is itself an entry."""
 
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 

@@ -157,7 +157,8 @@ async def _acknowledge(house: House, member: Member, event_id: Any, room: Any) -
     async with house.database.begin() as session:
         await session.execute(
             insert(EventVerdict).values(
-                event_id=event_id, event_at=row["at"], kind="acknowledged", room_agency_id=room or member.actor.agency_id,
+                event_id=event_id, event_at=row["at"], kind="acknowledged",
+                room_agency_id=room or member.actor.agency_id,
                 user_id=member.actor.user_id, restriction=row["restriction"],
             )
         )  # fmt: skip

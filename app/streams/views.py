@@ -46,8 +46,8 @@ SELECT g.kind, g.user_id, g.session_id, g.agreement_id, g.quality, g.exercise, g
 {_ALIVE}
 """  # noqa: S608 - our own SQL
 _OPEN = """
-INSERT INTO views (id, opened_entry_id, grant_id, grant_at, camera_id, owner_agency_id, user_id, agency_id, kind, protocol,
-    profile, gateway, node, peer)
+INSERT INTO views (id, opened_entry_id, grant_id, grant_at, camera_id, owner_agency_id, user_id, agency_id, kind,
+    protocol, profile, gateway, node, peer)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING at
 """
 _CLOSE = """

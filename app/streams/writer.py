@@ -104,8 +104,8 @@ WITH wish AS (
     ) a ON true
     WHERE p.owner_agency_id = ANY(g.acts_for_ids) OR a.id IS NOT NULL
 ), entry AS (
-    INSERT INTO audit_entries (id, act, outcome, agency_id, owner_agency_id, camera_id, subject_kind, subject_id, digest,
-        payload, salt)
+    INSERT INTO audit_entries (id, act, outcome, agency_id, owner_agency_id, camera_id, subject_kind, subject_id,
+        digest, payload, salt)
     SELECT entry_id, 'grant.given', 'done', body_id, owner_agency_id, camera_id, 'grant', grant_id, digest,
         payload::json, salt FROM allowed
 ), pending AS (
@@ -177,7 +177,7 @@ class Writer:
                         taken[id(waiter)] = problem
                 wishes = [wish for waiter in batch if id(waiter) not in taken for wish in waiter.wishes]
                 rows = await connection.fetch(_GIVE, *_columns(wishes), timeout=2) if wishes else []
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody is left waiting and no URL leaves
             log.warning("a batch of %d requests could not be made durable: %s", len(batch), type(error).__name__)
             for waiter in batch:
                 with suppress(asyncio.InvalidStateError):
@@ -194,11 +194,14 @@ class Writer:
                     waiter.answer.set_result([grant for grant in found if grant is not None])
 
     async def transact(self, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
-        """One short transaction of this room (a view's opening or closing); AuditUnavailable when it cannot be committed."""
+        """One short transaction of this room (a view opens or closes); AuditUnavailable when it cannot be committed."""
         try:
-            async with asyncio.timeout(WAIT_SECONDS), self._database.bare.acquire(timeout=1) as connection:
-                async with connection.transaction():
-                    result = await work(connection)
+            async with (
+                asyncio.timeout(WAIT_SECONDS),
+                self._database.bare.acquire(timeout=1) as connection,
+                connection.transaction(),
+            ):
+                result = await work(connection)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("a view could not be recorded: %s", type(error).__name__)
             raise unavailable() from error

@@ -108,7 +108,11 @@ json_values = st.recursive(
 fields = st.sampled_from(["type", "id", "token", "after", "kinds", "areas", "near", "event_id", "room", "min_severity"])
 
 
-@given(st.lists(st.dictionaries(fields, json_values | st.sampled_from(["hello", "subscribe", "ack"]), max_size=6), max_size=6))
+@given(
+    st.lists(
+        st.dictionaries(fields, json_values | st.sampled_from(["hello", "subscribe", "ack"]), max_size=6), max_size=6
+    )
+)
 def test_whatever_is_said_there_is_an_answer(messages: list[dict[str, object]]) -> None:
     conversation = Conversation()
     for message in messages:

@@ -67,7 +67,14 @@ class Town:
 
     async def report(self, *keys: str, kind: str = "bell.pressed", **fields: object) -> None:
         events = [
-            {"specversion": "1.0", "id": uuid4().hex, "source": "test", "type": f"kr.gwanje.{kind}", "data": {"key": key}, **fields}
+            {
+                "specversion": "1.0",
+                "id": uuid4().hex,
+                "source": "test",
+                "type": f"kr.gwanje.{kind}",
+                "data": {"key": key},
+                **fields,
+            }
             for key in keys
         ]
         response = await self.client.post("/v1/events", json=events, headers=self.system)
@@ -77,7 +84,9 @@ class Town:
 @pytest.fixture
 async def town(client: httpx.AsyncClient, database: Database) -> Town:
     agency = await factories.agency(database)
-    return Town(client, agency, await factories.sign_in(client, await factories.person(database, agency, "integration")))
+    return Town(
+        client, agency, await factories.sign_in(client, await factories.person(database, agency, "integration"))
+    )
 
 
 @pytest.fixture
@@ -112,7 +121,9 @@ async def test_resuming_at_any_cut_gives_every_event_once(base_url: str, town: T
     assert heard == sent
 
 
-async def test_a_second_subscription_brings_only_what_is_new(base_url: str, town: Town, operator: dict[str, str]) -> None:
+async def test_a_second_subscription_brings_only_what_is_new(
+    base_url: str, town: Town, operator: dict[str, str]
+) -> None:
     async with feed(base_url, operator) as told:
         start = told.welcome["position"]
     await town.report("a")
@@ -128,7 +139,9 @@ async def test_a_second_subscription_brings_only_what_is_new(base_url: str, town
         assert await told.keys(1) == ["e"]
 
 
-async def test_one_hears_only_what_one_may_see(base_url: str, client: httpx.AsyncClient, database: Database, town: Town) -> None:
+async def test_one_hears_only_what_one_may_see(
+    base_url: str, client: httpx.AsyncClient, database: Database, town: Town
+) -> None:
     police = await factories.agency(database, "police")
     officer = await factories.sign_in(client, await factories.person(database, police, "room"))
     park = await factories.camera(database, town.agency, purposes=("facility",))
@@ -257,7 +270,10 @@ async def test_long_polling_waits_and_goes_on(client: httpx.AsyncClient, town: T
 
 
 async def test_a_listener_that_never_reads_holds_nobody(base_url: str, town: Town, operator: dict[str, str]) -> None:
-    async with connect(base_url.replace("http", "ws") + "/v1/feed", max_queue=1) as stalled, feed(base_url, operator) as quick:
+    async with (
+        connect(base_url.replace("http", "ws") + "/v1/feed", max_queue=1) as stalled,
+        feed(base_url, operator) as quick,
+    ):
         token = operator["Authorization"].removeprefix("Bearer ")
         await stalled.send(json.dumps({"type": "hello", "token": token}))
         await stalled.send(json.dumps({"type": "subscribe", "id": "all"}))

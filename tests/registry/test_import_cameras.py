@@ -4,9 +4,20 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from tests.registry.import_tables import GOOD, SEOUL, STANDARD_14, STANDARD_18, csv_text, everything, line, lines, read, xlsx
 
 from app.registry.imports.findings import CATALOGUE, Finding
+from tests.registry.import_tables import (
+    GOOD,
+    SEOUL,
+    STANDARD_14,
+    STANDARD_18,
+    csv_text,
+    everything,
+    line,
+    lines,
+    read,
+    xlsx,
+)
 
 
 def one(folder: Path, columns=STANDARD_18, **changed):

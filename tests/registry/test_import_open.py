@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 import python_calamine
+
+from app.errors import Malformed, TooLarge, UnusableFile
+from app.registry.imports import open_table, sniff
+from app.registry.imports.layouts import CAMERAS, match, plain, positions
 from tests.registry.import_tables import (
     GOOD,
     SEOUL,
@@ -23,10 +27,6 @@ from tests.registry.import_tables import (
     xlsx,
     zipped,
 )
-
-from app.errors import Malformed, TooLarge, UnusableFile
-from app.registry.imports import open_table, sniff
-from app.registry.imports.layouts import CAMERAS, match, plain, positions
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949", "utf-16"])

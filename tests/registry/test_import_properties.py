@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.registry.import_tables import SEOUL, STANDARD_18, csv_text, everything, line, lines, stored, xlsx, zipped
 
 from app.errors import UnusableFile
 from app.registry.imports import open_table, read_sites
 from app.registry.imports.text import clean, is_clean
+from tests.registry.import_tables import SEOUL, STANDARD_18, csv_text, everything, line, lines, stored, xlsx, zipped
 
 # Letters that CP949 has, too.
 HANGUL = st.text(st.sampled_from("가나다라마바사동길로 0123456789-()[]_.,/\"'\t;|#"), max_size=30)

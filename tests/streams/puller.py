@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import uvloop
-from tests.streams.watching import LOOPBACK, Notes
 
 from app.streams.embedded.watched import Pulls
+from tests.streams.watching import LOOPBACK, Notes
 
 
 async def watch(run_dir: str, url: str) -> None:

@@ -43,7 +43,9 @@ async def house(database: Database, client: httpx.AsyncClient) -> House:
 
 async def ask(client: httpx.AsyncClient, who: dict[str, str], cameras: list[UUID], **fields: object) -> httpx.Response:
     headers = {**who, **({"Idempotency-Key": str(fields.pop("key"))} if "key" in fields else {})}
-    return await client.post("/v1/grants", json={"camera_ids": [str(one) for one in cameras], **fields}, headers=headers)
+    return await client.post(
+        "/v1/grants", json={"camera_ids": [str(one) for one in cameras], **fields}, headers=headers
+    )
 
 
 async def entries_of(database: Database, camera: UUID) -> list[asyncpg.Record]:
@@ -73,7 +75,9 @@ async def test_a_grant_is_never_without_its_entry(client: httpx.AsyncClient, dat
             )  # fmt: skip
 
 
-async def test_own_cameras_need_no_dialog_but_a_duty(client: httpx.AsyncClient, database: Database, house: House) -> None:
+async def test_own_cameras_need_no_dialog_but_a_duty(
+    client: httpx.AsyncClient, database: Database, house: House
+) -> None:
     first = (await ask(client, house.operator, house.cameras[:2])).json()["grants"]
     again = (await ask(client, house.operator, house.cameras[1:])).json()["grants"]
     assert len({grant["grant_id"] for grant in first + again}) == 1, "one duty grant a shift and console"
@@ -93,16 +97,22 @@ async def test_two_first_requests_at_once_make_one_duty(client: httpx.AsyncClien
 async def test_refusals_say_what_is_missing_and_are_written_down(
     client: httpx.AsyncClient, database: Database, house: House
 ) -> None:
-    wrong_purpose = await ask(client, house.officer, house.cameras[:1], purpose="crime_prevention", basis="KR-PIPA-18-2-3")
+    wrong_purpose = await ask(
+        client, house.officer, house.cameras[:1], purpose="crime_prevention", basis="KR-PIPA-18-2-3"
+    )
     assert wrong_purpose.status_code == 403
     assert wrong_purpose.json()["missing"] == "purpose"
-    wrong_basis = await ask(client, house.officer, house.cameras[:1], purpose="emergency_response", basis="KR-PIPA-18-2-7")
+    wrong_basis = await ask(
+        client, house.officer, house.cameras[:1], purpose="emergency_response", basis="KR-PIPA-18-2-7"
+    )
     assert wrong_basis.json()["missing"] == "basis"
     nothing = await ask(client, house.officer, house.cameras[:1])
     assert nothing.status_code == 422
     assert nothing.json()["field"] == "purpose"
     unknown = await ask(client, house.officer, [uuid4()], **REASON)
-    hidden = await ask(client, house.officer, [await factories.camera(database, await factories.agency(database))], **REASON)
+    hidden = await ask(
+        client, house.officer, [await factories.camera(database, await factories.agency(database))], **REASON
+    )
     assert unknown.status_code == hidden.status_code == 404
     strip = {"camera_id": "", "grants": ""}
     assert unknown.json() | strip == hidden.json() | strip, "what one may not know of looks like what is not there"
@@ -123,7 +133,9 @@ async def test_a_wall_answers_per_camera(client: httpx.AsyncClient, database: Da
 
 async def test_a_repetition_gives_the_same_grant(client: httpx.AsyncClient, database: Database, house: House) -> None:
     key = uuid4().hex
-    answers = await asyncio.gather(*(ask(client, house.officer, house.cameras[:2], **REASON, key=key) for _ in range(5)))
+    answers = await asyncio.gather(
+        *(ask(client, house.officer, house.cameras[:2], **REASON, key=key) for _ in range(5))
+    )
     assert [answer.status_code for answer in answers] == [201] * 5
     assert len({tuple(grant["grant_id"] for grant in answer.json()["grants"]) for answer in answers}) == 1
     assert len(await entries_of(database, house.cameras[0])) == 1
@@ -142,7 +154,9 @@ async def test_rights_are_asked_again_in_the_inserting_statement(
         await connection.execute("UPDATE agreements SET withdrawn_at = now() WHERE id = $1", house.agreement)
     assert (await ask(client, house.officer, house.cameras[:1], **REASON)).status_code == 404
     async with database.bare.acquire() as connection:
-        await connection.execute("UPDATE agreements SET withdrawn_at = NULL, approval = 'center' WHERE id = $1", house.agreement)
+        await connection.execute(
+            "UPDATE agreements SET withdrawn_at = NULL, approval = 'center' WHERE id = $1", house.agreement
+        )
     response = await ask(client, house.officer, house.cameras[:1], **REASON)
     assert (response.status_code, response.json()["missing"]) == (403, "approval")
 
@@ -154,7 +168,9 @@ async def test_who_may_end_a_grant(client: httpx.AsyncClient, database: Database
     )
     assert (await client.delete(f"/v1/grants/{grant_id}", headers=stranger)).status_code == 404
     assert (await client.delete(f"/v1/grants/{grant_id}", headers=house.operator)).status_code == 404
-    assert (await client.delete(f"/v1/grants/{grant_id}", headers=house.lead)).status_code == 204, "the owner's shift lead"
+    assert (await client.delete(f"/v1/grants/{grant_id}", headers=house.lead)).status_code == 204, (
+        "the owner's shift lead"
+    )
     assert (await client.post(f"/v1/grants/{grant_id}/renewals", headers=house.officer)).status_code == 403
 
 
@@ -176,7 +192,9 @@ async def test_roles_without_footage_get_none(client: httpx.AsyncClient, databas
         assert (role, response.status_code) == (role, 403)
 
 
-async def test_no_entry_no_url(client: httpx.AsyncClient, database: Database, databases: object, database_url: str, house: House) -> None:
+async def test_no_entry_no_url(
+    client: httpx.AsyncClient, database: Database, databases: object, database_url: str, house: House
+) -> None:
     """While the log cannot be written there is no grant: 503 within three seconds, and no URL."""
     owner = await databases.superuser(database_url.rpartition("/")[2].partition("?")[0])  # type: ignore[attr-defined]
     try:

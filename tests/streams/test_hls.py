@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.streams.fake_camera import FakeCamera
-from tests.streams.watching import LOOPBACK, HandPull, decoded, hand_pull, until
 
 from app.errors import CameraOffline
 from app.streams.embedded import hls
 from app.streams.embedded import pull as pull_module
 from app.streams.embedded.hls import Playlist
 from app.streams.embedded.watched import Pulls
+from tests.streams.fake_camera import FakeCamera
+from tests.streams.watching import LOOPBACK, HandPull, decoded, hand_pull, until
 
 
 def numbers_in(text: str) -> list[int]:

@@ -17,17 +17,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from tests.streams.fake_camera import GOP_FRAMES, FakeCamera
-from tests.streams.watching import LOOPBACK, Notes, alive, children, decoded, hand_pull, joined, pull_of, until
 
 from app.clock import now
 from app.errors import CameraOffline, UnsafeSource
+from app.registry.addresses import safe_source
 from app.streams.embedded import pull as pull_module
 from app.streams.embedded import rtsp_proxy
 from app.streams.embedded.boxes import Fragment
 from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import START_SECONDS, Cause, Lost
-from app.registry.addresses import safe_source
+from tests.streams.fake_camera import GOP_FRAMES, FakeCamera
+from tests.streams.watching import LOOPBACK, Notes, alive, children, decoded, hand_pull, joined, pull_of, until
 
 
 @pytest.mark.parametrize("auth", ["digest", "digest-sha256", "digest-plain", "basic", ""])

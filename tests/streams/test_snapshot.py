@@ -5,12 +5,12 @@ import io
 
 import av
 import pytest
-from tests.streams.fake_camera import FakeCamera
-from tests.streams.watching import children, hand_pull, pull_of, until
 
 from app.errors import CameraOffline
 from app.streams.embedded import snapshot
 from app.streams.embedded.snapshot import Snapshots
+from tests.streams.fake_camera import FakeCamera
+from tests.streams.watching import children, hand_pull, pull_of, until
 
 
 def picture(jpeg: bytes) -> av.VideoFrame:

@@ -39,7 +39,9 @@ class Scene:
 
     async def url(self, client: httpx.AsyncClient, protocol: str = "fmp4") -> tuple[str, str]:
         """A fresh grant: its id and the path of its stream."""
-        response = await client.post("/v1/grants", json={"camera_ids": [str(self.camera)], **REASON}, headers=self.as_officer)
+        response = await client.post(
+            "/v1/grants", json={"camera_ids": [str(self.camera)], **REASON}, headers=self.as_officer
+        )
         assert response.status_code == 201, response.text
         grant = response.json()["grants"][0]
         urls = {stream["protocol"]: "/v/" + stream["url"].split("/v/")[1] for stream in grant["streams"]}
@@ -48,7 +50,10 @@ class Scene:
 
 @pytest.fixture(scope="module")
 async def simulator() -> AsyncIterator[Simulator]:
-    cameras = [SimulatedCamera(f"cam/{n}", f"CAM {n}", login="u", password="p@ss/word", width=320, height=180) for n in range(24)]
+    cameras = [
+        SimulatedCamera(f"cam/{n}", f"CAM {n}", login="u", password="p@ss/word", width=320, height=180)
+        for n in range(24)
+    ]
     async with Simulator(cameras) as running:
         yield running
 
@@ -134,7 +139,9 @@ async def end_office(client: httpx.AsyncClient, database: Database, scene: Scene
 
 
 @pytest.mark.parametrize("end", [revoke, sign_out, withdraw, disable, end_office])
-async def test_a_running_view_is_cut(client: httpx.AsyncClient, base_url: str, database: Database, scene: Scene, end) -> None:
+async def test_a_running_view_is_cut(
+    client: httpx.AsyncClient, base_url: str, database: Database, scene: Scene, end
+) -> None:
     grant_id, path = await scene.url(client)
     watching = Watching(base_url, path)
     await asyncio.wait_for(watching.begun.wait(), 10)
@@ -154,12 +161,16 @@ async def test_a_running_view_is_cut(client: httpx.AsyncClient, base_url: str, d
     assert (await client.get(path)).status_code == 403
 
 
-async def test_a_view_ends_when_its_time_is_over(client: httpx.AsyncClient, base_url: str, database: Database, scene: Scene) -> None:
+async def test_a_view_ends_when_its_time_is_over(
+    client: httpx.AsyncClient, base_url: str, database: Database, scene: Scene
+) -> None:
     grant_id, path = await scene.url(client)
     watching = Watching(base_url, path)
     await asyncio.wait_for(watching.begun.wait(), 10)
     async with database.begin() as session:
-        await session.execute(text("UPDATE grants SET expires_at = now() + interval '700 ms' WHERE id = :id"), {"id": UUID(grant_id)})
+        await session.execute(
+            text("UPDATE grants SET expires_at = now() + interval '700 ms' WHERE id = :id"), {"id": UUID(grant_id)}
+        )
         await session.execute(text("SELECT pg_notify('gwanje', 'renewed')"))
     await watching.over()
     assert (await view_of(database, scene.camera))["cause"] == "expired"
@@ -249,12 +260,16 @@ async def test_a_camera_that_is_offline_says_so_within_ten_seconds(
     assert "p@ss" not in response.text
     assert "127.0.0.1" not in response.text
     async with database.bare.acquire() as connection:
-        row = await connection.fetchrow("SELECT * FROM audit_entries WHERE camera_id = $1 AND act = 'view.failed'", scene.camera)
+        row = await connection.fetchrow(
+            "SELECT * FROM audit_entries WHERE camera_id = $1 AND act = 'view.failed'", scene.camera
+        )
         assert row["outcome"] == "failed"
         assert await connection.fetchval("SELECT count(*) FROM views WHERE camera_id = $1", scene.camera) == 0
 
 
-async def test_a_camera_that_is_lost_ends_the_view(client: httpx.AsyncClient, base_url: str, database: Database, scene: Scene) -> None:
+async def test_a_camera_that_is_lost_ends_the_view(
+    client: httpx.AsyncClient, base_url: str, database: Database, scene: Scene
+) -> None:
     _, path = await scene.url(client)
     watching = Watching(base_url, path)
     await asyncio.wait_for(watching.begun.wait(), 10)
@@ -263,7 +278,9 @@ async def test_a_camera_that_is_lost_ends_the_view(client: httpx.AsyncClient, ba
     assert (await view_of(database, scene.camera))["cause"] == "camera_lost"
 
 
-async def test_urls_that_were_tampered_with_open_nothing(client: httpx.AsyncClient, database: Database, keys: Keys, scene: Scene) -> None:
+async def test_urls_that_were_tampered_with_open_nothing(
+    client: httpx.AsyncClient, database: Database, keys: Keys, scene: Scene
+) -> None:
     _, path = await scene.url(client)
     token = path.split("/")[2]
     ticket = read(keys, token)
@@ -272,7 +289,16 @@ async def test_urls_that_were_tampered_with_open_nothing(client: httpx.AsyncClie
     flipped = ("A" if token[0] != "A" else "B") + token[1:]
     foreign_key = write(Keys(b"another deployment's key, no less"), ticket)
     for name in ("live.mp4", "index.m3u8", "init.mp4", "1.m4s", "snapshot.jpg"):
-        for wrong in (elsewhere, flipped, foreign_key, token[:-4], token + "AAAA", "x" * 80, "..%2f..%2fetc", "~root~root~root"):
+        for wrong in (
+            elsewhere,
+            flipped,
+            foreign_key,
+            token[:-4],
+            token + "AAAA",
+            "x" * 80,
+            "..%2f..%2fetc",
+            "~root~root~root",
+        ):
             response = await client.get(f"/v/{wrong}/{name}")
             assert response.status_code in (403, 404, 422), (name, wrong, response.status_code)
             assert response.headers["content-type"] == "application/problem+json"
@@ -301,6 +327,8 @@ async def test_who_watches_now_is_known_to_who_may_know(
     await asyncio.wait_for(watching.begun.wait(), 10)
     running = (await client.get("/v1/views?running=true", headers=scene.as_officer)).json()["items"]
     assert [item["camera_id"] for item in running] == [str(scene.camera)]
-    stranger = await factories.sign_in(client, await factories.person(database, await factories.agency(database), "shift_lead"))
+    stranger = await factories.sign_in(
+        client, await factories.person(database, await factories.agency(database), "shift_lead")
+    )
     assert (await client.get("/v1/views?running=true", headers=stranger)).json()["items"] == []
     await watching.leave()

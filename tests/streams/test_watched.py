@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.streams.fake_camera import FakeCamera
-from tests.streams.watching import LOOPBACK, Notes, alive, children, decoded, joined, until
 
 from app.errors import CameraOffline, UnsafeSource
 from app.streams.embedded import relay, watched
@@ -18,6 +16,8 @@ from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import Cause
 from app.streams.embedded.relay import RelayedPull
 from app.streams.embedded.watched import Pulls
+from tests.streams.fake_camera import FakeCamera
+from tests.streams.watching import LOOPBACK, Notes, alive, children, decoded, joined, until
 
 
 @asynccontextmanager

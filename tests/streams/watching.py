@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
-from tests.streams.fake_camera import FakeCamera
 
+from app.registry.addresses import networks_of, safe_source
 from app.streams.embedded.boxes import Fragment, Init
 from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import Lost, Pull
-from app.registry.addresses import networks_of, safe_source
+from tests.streams.fake_camera import FakeCamera
 
 LOOPBACK = networks_of("127.0.0.0/8")
 

@@ -93,7 +93,8 @@ async def owners(
 ) -> dict[str, UUID]:
     """Whose each row is, by its label: `owner` of all, else the agency of that code or name, made if `create`.
 
-    `within` is the agency below which names are looked for and made: every large city has a 중구. UnusableFile names the labels that belong to nobody, and what to do.
+    `within` is the agency below which names are looked for and made: every large city has a 중구. UnusableFile names
+    the labels that belong to nobody, and what to do.
     """
     codes = {label_of(site): site.authority_code for site in sites}
     if owner is not None:
@@ -165,7 +166,8 @@ _SITE_FIELDS = (
     "name", "road_address", "lot_address", "manager_name", "phone", "purpose_label", "direction_text", "data_date",
 )  # fmt: skip
 _POSITION_FIELDS = (
-    "name", "latitude", "longitude", "area_ids", "installation_purposes", "retention_days", "pixels_10k", "installed_on",
+    "name", "latitude", "longitude", "area_ids", "installation_purposes", "retention_days", "pixels_10k",
+    "installed_on",
 )  # fmt: skip
 
 
@@ -184,21 +186,21 @@ _REVIVE = (
 )
 _MERGE_SITES = f"""
 WITH merged AS (
-    INSERT INTO sites (id, owner_agency_id, external_key, {', '.join(_SITE_FIELDS)}, import_id)
-    SELECT id, owner_agency_id, external_key, {', '.join(_SITE_FIELDS)}, import_id FROM brought_sites
+    INSERT INTO sites (id, owner_agency_id, external_key, {", ".join(_SITE_FIELDS)}, import_id)
+    SELECT id, owner_agency_id, external_key, {", ".join(_SITE_FIELDS)}, import_id FROM brought_sites
     ON CONFLICT (owner_agency_id, external_key)
-    DO UPDATE SET {_merge(_SITE_FIELDS, 'sites').format(also=', import_id = excluded.import_id')}
+    DO UPDATE SET {_merge(_SITE_FIELDS, "sites").format(also=", import_id = excluded.import_id")}
     RETURNING xmax = 0 AS new
 )
 SELECT count(*) FILTER (WHERE new) AS new, count(*) FILTER (WHERE NOT new) AS changed FROM merged
 """  # noqa: S608 - our own SQL
 _MERGE_POSITIONS = f"""
 WITH merged AS (
-    INSERT INTO camera_positions (id, site_id, ordinal, owner_agency_id, {', '.join(_POSITION_FIELDS)})
-    SELECT b.id, s.id, b.ordinal, b.owner_agency_id, {', '.join('b.' + name for name in _POSITION_FIELDS)}
+    INSERT INTO camera_positions (id, site_id, ordinal, owner_agency_id, {", ".join(_POSITION_FIELDS)})
+    SELECT b.id, s.id, b.ordinal, b.owner_agency_id, {", ".join("b." + name for name in _POSITION_FIELDS)}
     FROM brought_positions b JOIN sites s USING (owner_agency_id, external_key)
     ON CONFLICT (site_id, ordinal)
-    DO UPDATE SET {_merge((*_POSITION_FIELDS, 'retired_at'), 'camera_positions').format(also=_REVIVE)}
+    DO UPDATE SET {_merge((*_POSITION_FIELDS, "retired_at"), "camera_positions").format(also=_REVIVE)}
     RETURNING xmax = 0 AS new
 )
 SELECT count(*) FILTER (WHERE new) AS new, count(*) FILTER (WHERE NOT new) AS changed FROM merged
@@ -295,12 +297,14 @@ def _sites(reading: Reading, owner_of: dict[str, UUID], import_id: UUID) -> Iter
     )  # fmt: skip
 
 
-def _positions(
-    reading: Reading, owner_of: dict[str, UUID], area_ids: list[list[UUID]]
-) -> Iterable[tuple[Any, ...]]:
+def _positions(reading: Reading, owner_of: dict[str, UUID], area_ids: list[list[UUID]]) -> Iterable[tuple[Any, ...]]:
     fresh = new_ids()
     for site, held in zip(reading.sites, area_ids, strict=True):
-        owner, purposes, name = owner_of[label_of(site)], list(site.installation_purposes), site.name or site.external_key
+        owner, purposes, name = (
+            owner_of[label_of(site)],
+            list(site.installation_purposes),
+            site.name or site.external_key,
+        )
         for ordinal in range(1, site.camera_count + 1):
             yield (
                 next(fresh), owner, site.external_key, ordinal, f"{name} {ordinal}" if site.camera_count > 1 else name,

@@ -10,11 +10,11 @@ from typing import cast
 import imageio_ffmpeg
 
 from app.errors import CameraOffline
+from app.registry.addresses import Networks, Source, resolve
 from app.streams.embedded.boxes import Init, NotFragmentedMp4, Splitter
 from app.streams.embedded.pull import LINGER_SECONDS, Cause, Pull
 from app.streams.embedded.rtsp import Track
 from app.streams.embedded.rtsp_proxy import Camera, Door
-from app.registry.addresses import Networks, Source, resolve
 
 _STDERR_BYTES = 4096
 

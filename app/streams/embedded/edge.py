@@ -242,12 +242,7 @@ class Edge:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._recheck_now.wait(), SWEEP_SECONDS)
             now = clock.monotonic()
-            self._end_where(lambda player: player.deadline < now, "expired")
-            self._end_where(
-                lambda player: player.view.protocol == "hls" and player.touched_at + HLS_IDLE_SECONDS < now, "client"
-            )
-            if self._news.silent_seconds() > SILENCE_SECONDS:
-                self._end_where(lambda player: not player.is_duty, "unvouched")
+            self._sweep(now)
             if self._recheck_now.is_set() or checked_at + RECHECK_SECONDS < now:
                 self._recheck_now.clear()
                 checked_at = now
@@ -255,6 +250,15 @@ class Edge:
                     await self._recheck()
                 except (*LOST, Refusal) as error:
                     log.warning("running views could not be checked: %s", type(error).__name__)
+
+    def _sweep(self, now: float) -> None:
+        """What ends by itself: time that is over, HLS players that ask no more, footage nobody vouches for."""
+        self._end_where(lambda player: player.deadline < now, "expired")
+        self._end_where(
+            lambda player: player.view.protocol == "hls" and player.touched_at + HLS_IDLE_SECONDS < now, "client"
+        )
+        if self._news.silent_seconds() > SILENCE_SECONDS:
+            self._end_where(lambda player: not player.is_duty, "unvouched")
 
     async def _recheck(self) -> None:
         """Ask for every running view whether it may go on, and close the views of nodes that died."""

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import cast
 
 from app.errors import CameraOffline
-from app.streams.embedded.rtsp import BadRtsp, Inbound, Message, Track, authorization, video_track
 from app.registry.addresses import Source
+from app.streams.embedded.rtsp import BadRtsp, Inbound, Message, Track, authorization, video_track
 
 MAX_BITS_PER_SECOND = 80_000_000
 _RATE_WINDOW_SECONDS = 5

@@ -10,10 +10,10 @@ import hashlib
 import os
 from pathlib import Path
 
+from app.registry.addresses import Networks, safe_source
 from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import LINGER_SECONDS, START_SECONDS, Pull, PullerGone
 from app.streams.embedded.relay import RelayedPull, Share
-from app.registry.addresses import Networks, safe_source
 
 _RETRY_SECONDS = 0.03
 
