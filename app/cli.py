@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import asyncpg
 import typer
 from rich.console import Console
 from rich.table import Table as Grid
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import __version__, database, ids, ledger, logs, postgres
 from app.access import passwords, people
@@ -40,6 +42,13 @@ def main() -> None:
         app()
     except Refusal as refusal:
         err.print(f"[red]{refusal.code}[/]: {refusal.detail}", highlight=False)
+        sys.exit(1)
+    except SQLAlchemyError as error:
+        err.print(f"[red]database[/]: {logs.without_secrets(str(error.args[0]))}", highlight=False)
+        err.print("README, “For whoever runs the servers”, tells which roles and rights are needed", highlight=False)
+        sys.exit(1)
+    except asyncpg.PostgresError as error:
+        err.print(f"[red]database[/]: {logs.without_secrets(str(error))}", highlight=False)
         sys.exit(1)
     except (OSError, ValueError) as error:
         err.print(f"[red]error[/]: {logs.without_secrets(str(error))}", highlight=False)

@@ -157,7 +157,7 @@ class Overloaded(Refusal):
 
 
 class AuditUnavailable(Refusal):
-    """No entry can be made durable, so no footage is given (DESIGN: no audit, no footage)."""
+    """No entry can be made durable, so no footage is given (decision 4: no audit, no footage)."""
 
     kind, code = Kind.UNAVAILABLE, "audit_unavailable"
 

@@ -25,7 +25,7 @@ from app.feed.live import Feed
 from app.keys import Keys
 from app.ledger import Sequencer
 from app.routers import agencies, assets, audit, cameras, events, feed, grants, health, sessions, streams
-from app.routers.dependencies import House
+from app.routers.dependencies import House, bounded
 from app.settings import Settings
 from app.streams.embedded.edge import Edge
 from app.streams.writer import Writer
@@ -33,8 +33,9 @@ from app.streams.writer import Writer
 log = logging.getLogger("gwanje")
 
 PARTITION_SECONDS = 6 * 3600
+SILENCE_SECONDS = 3.0  # without a word from the embedded PostgreSQL, see whether it still lives
+CONNECTIONS = 170  # shared by all workers; the embedded server takes 200
 PROBLEM = "application/problem+json"
-MOST_BODY_BYTES = 4 << 20
 MOST_FIELDS, MOST_SAID = 20, 200  # an answer is not a copy of the question
 
 
@@ -57,7 +58,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         docs_url="/docs",
         redoc_url=None,
-        max_body_size=MOST_BODY_BYTES,
     )
     for door in (sessions, cameras, agencies, assets, grants, events, audit, streams, feed, health):
         app.include_router(door.router)
@@ -78,10 +78,11 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
     async with AsyncExitStack() as stack:
         url = settings.database_url
         if not url:
-            use = await asyncio.to_thread(postgres.start, settings)
-            stack.push_async_callback(asyncio.to_thread, use.release)
-            url = use.server.app_url
-        base = await stack.enter_async_context(database.connect(url))
+            uses = [await asyncio.to_thread(postgres.start, settings)]
+            stack.push_async_callback(asyncio.to_thread, _release, uses)
+            url = uses[0].server.app_url
+        pool = max(2, min(10, CONNECTIONS // settings.workers - 5))
+        base = await stack.enter_async_context(database.connect(url, pool_size=pool))
         keys = Keys(settings.secret_key)
         node = f"{settings.node}/{secrets.token_hex(4)}"
         news = Announcements(url)
@@ -106,6 +107,8 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
                 ("partitions", _keep_partitions(base)),
             )
         ]
+        if not settings.database_url:
+            running.append(asyncio.create_task(_keep_postgres(settings, uses, news), name="postgres"))
         for task in running:
             task.add_done_callback(_notice_end)
         try:
@@ -115,6 +118,26 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+
+def _release(uses: list[postgres.Use]) -> None:
+    for use in uses:
+        use.release()
+
+
+async def _keep_postgres(settings: Settings, uses: list[postgres.Use], news: Announcements) -> None:
+    """An embedded server that died is started again, by whichever process notices first."""
+    while True:
+        await asyncio.sleep(1)
+        if news.silent_seconds() < SILENCE_SECONDS:
+            continue
+        try:
+            uses.append(await asyncio.to_thread(postgres.start, settings))
+        except Refusal as refusal:
+            log.warning("PostgreSQL cannot be started: %s", refusal.detail)
+        else:
+            await asyncio.to_thread(_release, [uses.pop(0)])
+            await asyncio.sleep(SILENCE_SECONDS)
 
 
 async def drain(house: House) -> None:
@@ -251,7 +274,7 @@ class Observed:
                 )
             await send(message)
 
-        await self._app(scope, receive, watched)
+        await self._app(scope, bounded(receive), watched)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -21,8 +21,8 @@ class Settings(BaseSettings):
     pg_bin: Path | None = Field(None, description="folder with postgres and initdb, instead of those found")
     bind: str = Field("127.0.0.1:8000", description="address and port to serve on")
     public_url: str = Field("", description="base of the URLs handed out; empty: http://<bind>")
-    workers: int = Field(1, ge=1, le=64, description="service processes")
-    gateway: str = Field("embedded", description="media gateway: `embedded`")
+    workers: int = Field(1, ge=1, le=24, description="service processes")
+    gateway: Literal["embedded"] = Field("embedded", description="media gateway")
     secret_key_file: Path | None = Field(None, description="file with the deployment key; default <home>/secret.key")
     session_hours: float = Field(12, gt=0, le=24, description="life of a sign-in, in hours: one shift")
     grant_seconds: int = Field(

@@ -118,7 +118,7 @@ class Conversation:
 
 
 def _message(frame: str | bytes) -> Mapping[str, Any]:
-    if len(frame) > MOST_FRAME_BYTES:
+    if len(frame.encode(errors="surrogatepass") if isinstance(frame, str) else frame) > MOST_FRAME_BYTES:
         raise Malformed(f"a frame has at most {MOST_FRAME_BYTES} bytes")
     try:
         message = orjson.loads(frame)
@@ -130,8 +130,12 @@ def _message(frame: str | bytes) -> Mapping[str, Any]:
 
 
 def _acknowledgement(message: Mapping[str, Any]) -> Acknowledge:
+    room = message.get("room")
+    return Acknowledge(_uuid(message.get("event_id"), "event_id"), _uuid(room, "room") if room else None)
+
+
+def _uuid(value: Any, field: str) -> UUID:
     try:
-        room = message.get("room")
-        return Acknowledge(UUID(str(message.get("event_id"))), UUID(str(room)) if room else None)
+        return UUID(str(value))
     except ValueError:
-        raise Malformed("ack is {event_id, room?}", field="event_id") from None
+        raise Malformed(f"ack is {{event_id, room?}}: {field} holds no id", field=field) from None

@@ -28,6 +28,7 @@ from app.keys import Keys
 log = logging.getLogger("gwanje.feed")
 
 BATCH = 1000
+ABREAST_SECONDS = 5.0  # how long a process may lag behind another, from which a client comes
 CATCH_UP_BYTES = 256 * 1024  # while catching up, wait for the socket beyond this
 EVERYWHERE: Any = None
 
@@ -42,6 +43,8 @@ class Member:
         self.subscriptions: dict[str, Subscription] = {}
         self.live: set[str] = set()  # subscriptions that have caught up
         self.delivered = 0
+        self.reached: int | None = None  # how far it has been brought up to date; None: as far as the process
+        self.refreshing = asyncio.Lock()
         self.ended: asyncio.Future[Refusal | str] = asyncio.get_running_loop().create_future()
         self._framed = framed
 
@@ -104,6 +107,7 @@ class Feed:
                     self._rights_changed.clear()
                     await self._refresh_rights()
             except LOST as error:
+                self._rights_changed.set()
                 log.warning("the feed waits for the database: %s", type(error).__name__)
                 await asyncio.sleep(0.5)
             self._expire()
@@ -153,6 +157,21 @@ class Feed:
             self.unsubscribe(member, subscription.id)
         self.members.discard(member)
 
+    async def resume(self, position: str) -> int | None:
+        """The number that a client's position stands for, once this process has come as far; None: resync.
+
+        Another process may have handed out a position that this one has not read yet; the log itself decides.
+        """
+        number = self.positions.read(position)
+        if number is not None and number > self.position:
+            async with self._database.begin() as session:
+                head = await ledger.head(session, ledger.EVENTS)
+            if number > head.position:
+                return None
+            self._wanted.set()
+            await self._more_than(number - 1, ABREAST_SECONDS)
+        return number
+
     async def subscribe(self, member: Member, subscription: Subscription, after: int | None) -> None:
         """From `after` (None: from now) on, everything that is wanted and permitted, then live without a gap.
 
@@ -163,10 +182,12 @@ class Feed:
         cursor = self.position if after is None else min(after, self.position)
         brought = [member.subscriptions[name] for name in member.live]
         while cursor < self.position and not member.ended.done():
+            member.reached = cursor
             cursor = await self._catch_up(member, subscription, cursor, brought)
         if member.ended.done():
             return
         # No await between the last comparison and this: from here on the subscription is live.
+        member.reached = None
         member.live.add(subscription.id)
         for key in _index_keys(subscription):
             wishes = self._index.setdefault(key, {})
@@ -192,6 +213,7 @@ class Feed:
                     await asyncio.sleep(0.01)  # a reader of years gone by reads at its own speed
                 payload = messages.event(self.positions.write(cursor), row)
                 member.hand(text_frame(payload), payload)
+            member.reached = cursor
         return cursor if rows else until
 
     def unsubscribe(self, member: Member, name: str) -> None:
@@ -232,12 +254,16 @@ class Feed:
 
     async def _refresh_rights(self) -> None:
         for member in list(self.members):
-            async with self._database.begin() as session:
-                try:
-                    member.actor = await sessions.of_session(session, member.actor.session_id, member.actor.address)
-                    member.scopes = await rights.scopes(session, member.actor, "locate")
-                except Refusal:
-                    self._dismiss(member, "session_ended")
+            try:
+                await self.refresh(member)
+            except Refusal:
+                self._dismiss(member, "session_ended")
+
+    async def refresh(self, member: Member) -> None:
+        """Read who a member is and what it may see as of now; refuses when its session is over."""
+        async with member.refreshing, self._database.begin() as session:
+            member.actor = await sessions.of_session(session, member.actor.session_id, member.actor.address)
+            member.scopes = tuple(await rights.scopes(session, member.actor, "locate"))
 
     # For clients without sockets
 
@@ -251,7 +277,7 @@ class Feed:
         wait_seconds: float,
         limit: int,
     ) -> tuple[list[dict[str, Any]], int]:
-        """Events after a number that are wanted and may be seen, and the number to go on from; waits for one if asked."""
+        """Events after a number that are wanted and permitted, and the number to go on from; waits for one if asked."""
         deadline = clock.monotonic() + wait_seconds
         viewer = Member(actor, scopes, Listener(_NOWHERE, 0, lambda: None), framed=False)
         found: list[dict[str, Any]] = []

@@ -8,12 +8,15 @@ import orjson
 from app.events.catalogue import SEVERITIES
 
 TYPE_PREFIX = "kr.gwanje."
-SERVER_TYPES = ("welcome", "event", "heartbeat", "subscribed", "acknowledged", "behind", "resync", "refused", "bye")
+SERVER_TYPES = ("welcome", "event", "heartbeat", "subscribed", "acknowledged", "resync", "refused", "bye")
+OURS = ("location", "camera_id", "area_ids", "media_ref")  # what we say in `data`, beside what was reported
 
 
 def cloud_event(row: Mapping[str, Any]) -> dict[str, Any]:
     """A CloudEvents 1.0 event of an event row; attributes that are empty are left out."""
     data: dict[str, Any] = orjson.loads(row["data"]) if isinstance(row["data"], str | bytes) else dict(row["data"])
+    for name in OURS:
+        data.pop(name, None)  # a source cannot say these in our name
     if row["latitude"] is not None:
         data["location"] = {"lat": row["latitude"], "lon": row["longitude"]}
     if row["camera_id"]:

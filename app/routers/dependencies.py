@@ -10,8 +10,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, HTTPException, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.types import Message, Receive
 
 from app import ledger
 from app.access import sessions
@@ -27,6 +28,7 @@ from app.streams.embedded.edge import Edge
 from app.streams.writer import Writer
 
 MOST_PER_PAGE = 1000
+MOST_BODY_BYTES = 4 << 20
 FIRST_YEAR, LAST_YEAR = 1900, 9000  # whatever the offset, such a time can be told in UTC
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -127,6 +129,21 @@ def require(capability: str) -> Callable[[Actor], Actor]:
         return actor
 
     return check
+
+
+def bounded(receive: Receive) -> Receive:
+    """The same `receive`, which refuses (413) a body as soon as it has grown too large, whatever its length said."""
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MOST_BODY_BYTES:
+            raise HTTPException(413, f"a request has at most {MOST_BODY_BYTES} bytes")
+        return message
+
+    return counted
 
 
 # Paging

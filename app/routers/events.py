@@ -182,7 +182,7 @@ async def read(
     if not actor.may("feed"):
         raise NotPermitted(f"the role {actor.role} has no feed", missing="feed")
     subscription = parse({"id": "http", "areas": [str(one) for one in area or []], "kinds": kind or []})
-    start = house.feed.position if after is None else house.feed.positions.read(after)
+    start = house.feed.position if after is None else await house.feed.resume(after)
     if start is None:
         here = house.feed.positions.write(house.feed.position)
         return answer({"items": [], "position": here, "resync": "the position is not of this log; read the state anew"})

@@ -52,6 +52,9 @@ def check(request: Request) -> None:
         raise Malformed(f"protocols: any of {', '.join(PROTOCOLS)}", field="protocols", expected=list(PROTOCOLS))
     if request.quality not in ("main", "sub"):
         raise Malformed("quality is main or sub", field="quality", expected=["main", "sub"])
+    texts = [text for reference in request.references for text in reference.values()]
+    if not all(text.isprintable() for text in [*texts, request.idempotency_key or ""]):
+        raise Malformed("references and the Idempotency-Key hold printable characters only", field="references")
     if request.purpose is not None or request.basis is not None:
         rights.check_reason(request.purpose or "", request.basis or "", request.references)
 

@@ -19,13 +19,13 @@ import orjson
 
 from app.access.rights import agreement_covers
 from app.audit.entries import Entry
-from app.database import Database
+from app.database import Database, lost
 from app.errors import AuditUnavailable, Conflict, KeyReused
 
 log = logging.getLogger("gwanje.writer")
 
 MOST_PER_BATCH = 256
-WAIT_SECONDS = 2.8  # DESIGN §1.3: refused within 3 s when no entry can be made durable
+WAIT_SECONDS = 2.8  # decision 4: refused within 3 s when no entry can be made durable
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,10 @@ class Writer:
                 wishes = [wish for waiter in batch if id(waiter) not in taken for wish in waiter.wishes]
                 rows = await connection.fetch(_GIVE, *_columns(wishes), timeout=2) if wishes else []
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody is left waiting and no URL leaves
+            if len(batch) > 1 and not lost(error):  # one request that cannot be written must not fail the others
+                for waiter in batch:
+                    await self._write([waiter])
+                return
             log.warning("a batch of %d requests could not be made durable: %s", len(batch), type(error).__name__)
             for waiter in batch:
                 with suppress(asyncio.InvalidStateError):

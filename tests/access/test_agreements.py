@@ -158,8 +158,9 @@ async def test_withdrawing_is_felt_at_once(client: httpx.AsyncClient, database: 
     assert made.status_code == 201
     assert (await ask(client, as_officer, camera_id)).status_code == 201
     path = f"/v1/agreements/{made.json()['id']}/withdrawal"
-    by_grantee = await client.post(path, json={"reason": "…"}, headers=as_officer)
-    assert by_grantee.status_code == 403
+    for role in ("room", "agency_head"):
+        as_grantee = await factories.sign_in(client, await factories.person(database, police, role))
+        assert (await client.post(path, json={"reason": "…"}, headers=as_grantee)).status_code == 403
     assert (await ask(client, as_officer, camera_id)).status_code == 201
     assert (await client.post(path, json={"reason": "목적 외 이용"}, headers=as_head)).status_code == 204
     assert (await ask(client, as_officer, camera_id)).status_code == 404

@@ -17,7 +17,7 @@ from app.actor import Actor
 from app.database import Database
 from app.errors import Malformed
 from app.ids import new_id
-from app.models import Agreement, Area, CameraPosition, Site
+from app.models import Agreement, Area, Asset, CameraPosition, Site
 from app.registry import cameras
 from app.registry.cameras import Near, Search
 from app.routers.dependencies import MOST_PER_PAGE
@@ -251,6 +251,39 @@ async def test_every_way_of_looking_goes_by_the_same_rights(client: httpx.AsyncC
     assert (others.status_code, others.json()) == (404, never.json())
     operator = await actor(database, district)
     assert await found(database, operator, Search(near=Near(35.1796, 129.0756, 50), area_id=place)) == {own}
+
+
+async def test_bells_go_by_the_rights_to_their_owners_cameras(client: httpx.AsyncClient, database: Database) -> None:
+    district, park, elsewhere = await factories.agency(database), await area(database), await area(database)
+    bells = {}
+    async with database.begin() as session:
+        for number, area_id in enumerate((park, elsewhere)):
+            bell = {"kind": "bell", "owner_agency_id": district, "external_key": str(number), "name": "벨"}
+            bells[area_id] = str(new_id())
+            await session.execute(insert(Asset).values(id=UUID(bells[area_id]), area_ids=[area_id], **bell))
+        now = await session.scalar(select(func.now()))
+    assert isinstance(now, datetime)
+    both = set(bells.values())
+    cases: list[tuple[dict[str, object] | None, set[str]]] = [
+        (None, set()),
+        ({}, both),
+        ({"area_ids": (park,)}, {bells[park]}),
+        ({"installation_purposes": ("crime_prevention",)}, set()),  # of cameras, which says nothing of bells
+        ({"verbs": ("view",)}, set()),
+        ({"valid_from": now + timedelta(minutes=30)}, set()),  # not yet, though it is known already
+    ]
+    for terms, seen in cases:
+        police = await factories.agency(database, "police")
+        if terms is not None:
+            await factories.agreement(database, district, police, **terms)
+        as_officer = await factories.sign_in(client, await factories.person(database, police, "room"))
+        listed = await client.get("/v1/assets", params={"kind": "bell"}, headers=as_officer)
+        assert {item["id"] for item in listed.json()["items"]} == seen, terms
+        assert (await client.get("/v1/assets?kind=pole", headers=as_officer)).json()["items"] == []
+    as_operator = await factories.sign_in(client, await factories.person(database, district))
+    page = (await client.get("/v1/assets?limit=1", headers=as_operator)).json()
+    rest = (await client.get(f"/v1/assets?limit=9&cursor={page['next_cursor']}", headers=as_operator)).json()
+    assert {item["id"] for item in page["items"] + rest["items"]} == both
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from app.actor import Actor
 from app.database import Database
 from app.errors import NotSignedIn, SessionEnded, WrongCredentials
 from app.ids import new_id
-from app.models import Appointment, AuditEntry, KnownAddress, Session, Terminal, Ticket
+from app.models import Appointment, AuditEntry, KnownAddress, Session, Terminal, Ticket, User
 from tests import factories
 from tests.actors import actor_of
 from tests.factories import PASSWORD, Person
@@ -167,6 +167,11 @@ async def account_disabled(database: Database, who: Person, actor: Actor) -> Non
         await people.disable(session, None, who.user_id, "misuse")
 
 
+async def account_disabled_elsewhere(database: Database, who: Person, actor: Actor) -> None:
+    async with database.begin() as session:  # such as by a restored table: nobody ended the session
+        await session.execute(update(User).where(User.id == who.user_id).values(disabled_at=func.now()))
+
+
 async def appointment_ended(database: Database, who: Person, actor: Actor) -> None:
     async with database.begin() as session:
         await people.end_appointment(session, None, who.appointment_id)
@@ -195,7 +200,15 @@ async def session_ran_out(database: Database, who: Person, actor: Actor) -> None
 
 @pytest.mark.parametrize(
     "ended",
-    [signed_out, account_disabled, appointment_ended, appointment_ran_out, password_changed, session_ran_out],
+    [
+        signed_out,
+        account_disabled,
+        account_disabled_elsewhere,
+        appointment_ended,
+        appointment_ran_out,
+        password_changed,
+        session_ran_out,
+    ],
 )
 async def test_a_session_that_ended_is_dead_at_once(
     client: httpx.AsyncClient,

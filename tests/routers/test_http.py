@@ -423,7 +423,7 @@ FORGED = [
     "x", "%%%", "=", "e30=", "é", base64.urlsafe_b64encode(b"\xff\xfe").decode(), base64.urlsafe_b64encode(b"[").decode(),
     base64.urlsafe_b64encode(b"5").decode(), base64.urlsafe_b64encode(b"null").decode(),
     base64.urlsafe_b64encode(b'{"a": 1}').decode(), forged(), forged("x"), forged("x", "y"), forged(5), forged(5, 5),
-    forged("0.0", 5), forged(None, None), forged([], []), forged({}, {}), forged("0", "0", ID), forged("nan", ID),
+    forged("0.0", 5), forged(None, None), forged([], []), forged({}, {}), forged("0", "0", ID), forged("nan", ID), forged("-1", ID), forged("inf", ID),
     forged("2026-01-01", ID), forged("2026-01-01T00:00:00", ID), forged("0001-01-01T00:00:00+14:00", ID), forged(ID, ID),
     forged("1_000_000_000_000_000_000_000_000_000_000", "00"),
 ]  # fmt: skip
