@@ -68,6 +68,25 @@ class Parties:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A kept-alive connection to the service; a whole HTTP client would take more processor time than the service."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    authorization: str
+
+    async def ask(self, camera_id: UUID) -> None:
+        body = orjson.dumps({"camera_ids": [camera_id], "purpose": PURPOSE, "basis": BASIS})
+        head = f"POST /v1/grants HTTP/1.1\r\nHost: bench\r\nAuthorization: {self.authorization}\r\n"
+        about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.writer.write((head + about).encode() + body)
+        answer = await self.reader.readuntil(b"\r\n\r\n")
+        size = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        said = await self.reader.readexactly(int(size.partition(b":")[2]))
+        assert answer.startswith(b"HTTP/1.1 201 "), said
+
+
+@dataclass(frozen=True)
 class Contest:
     """The contenders: three of them on a database where nobody sequences, a whole service on another."""
 
@@ -76,7 +95,7 @@ class Contest:
     bare: Sequence[asyncpg.Connection]
     outside: Parties
     running: Service
-    client: httpx.AsyncClient
+    lines: Sequence[Line]
 
     async def give(self, camera_ids: Sequence[UUID]) -> None:
         request = grants.Request(camera_ids=camera_ids, purpose=PURPOSE, basis=BASIS)
@@ -101,10 +120,8 @@ class Contest:
             async with self.bare[worker].transaction():
                 assert await self.bare[worker].fetch(_GIVE, *arguments[number])
 
-        async def over_http(_: int, number: int) -> None:
-            asked = {"camera_ids": [str(cameras[number])], "purpose": PURPOSE, "basis": BASIS}
-            answer = await self.client.post("/v1/grants", json=asked)
-            assert answer.status_code == 201, answer.text
+        async def over_http(worker: int, number: int) -> None:
+            await self.lines[worker].ask(cameras[number])
 
         one = dict(zip(CONTENDERS, (through_writer, bare, in_transaction, over_http), strict=True))[contender]
         with Clock(place, self.running.process.pid if contender == "http" else None) as clock:
@@ -145,9 +162,13 @@ async def _contest(place: Scene) -> AsyncIterator[Contest]:
             stack.push_async_callback(connection.close)
         (place.folder / "service").mkdir()
         running = await enter(service(place.folder / "service", GWANJE_DATABASE_URL=served_url))
-        client = await enter(httpx.AsyncClient(base_url=running.base_url, timeout=15))
-        client.headers.update(await factories.sign_in(client, outside.officer))
-        yield Contest(inside, writer, bare, outside, running, client)
+        async with httpx.AsyncClient(base_url=running.base_url, timeout=15) as client:
+            token = (await factories.sign_in(client, outside.officer))["Authorization"]
+        port = int(running.base_url.rpartition(":")[2])
+        lines = [Line(*await asyncio.open_connection("127.0.0.1", port), token) for _ in range(AT_ONCE)]
+        for line in lines:
+            stack.callback(line.writer.close)
+        yield Contest(inside, writer, bare, outside, running, lines)
 
 
 def _report(took: dict[str, list[tuple[int, Clock]]], walls: list[tuple[float, float]]) -> None:

@@ -75,7 +75,7 @@ async def _apply(database: Database, reading: Reading, city: UUID) -> Applied:
 async def _import(place: Scene, path: Path, clocks: dict[str, Clock]) -> int:
     """The whole way into an empty database, and the same file once more; how many cameras came in."""
     async with place.database() as url, connect(url) as database:
-        city = await factories.agency(database, "metropolitan")
+        city = await factories.agency(database, "city")
         with clocks["read"]:
             reading = await asyncio.to_thread(importer.read, path)
         with clocks["apply"]:

@@ -22,8 +22,8 @@ from bench.scene import Scene, conclude, scene, table, turns
 from tests import factories
 from tests.actors import actor as signed_in
 
-CAMERAS, DISTRICTS, SEARCHES, ROUNDS, LIMIT = 70_000, 25, 60, 7, 100
-RADII = (200.0, 500.0, 3000.0)
+CAMERAS, DISTRICTS, SEARCHES, ROUNDS, LIMIT = 70_000, 25, 40, 5, 100
+RADII = (200.0, 500.0, 2000.0)
 CONTENDERS = ("visible_to", "visible_to in its own transaction", "bare")
 
 
@@ -50,7 +50,7 @@ async def _fill(place: Scene, url: str, owners: list[UUID]) -> None:
     )
     await bare.copy_records_to_table("camera_positions", records=positions, columns=names.split())
     await bare.close()
-    superuser = await place.databases.superuser(url.split("?")[0].rsplit("/", 1)[-1])
+    superuser = await place.databases.superuser(url.split("?", maxsplit=1)[0].rsplit("/", 1)[-1])
     await superuser.execute("VACUUM ANALYZE")
     await superuser.close()
 

@@ -1,4 +1,4 @@
-"""What the benches share: a PostgreSQL of their own, processor time by /proc, interleaved rounds, the table and the line.
+"""What the benches share: a PostgreSQL of their own, processor time, interleaved rounds, the table and the line.
 
 Only ratios of one run mean anything: contenders take turns in every round, each round begins with another one, and
 medians are compared.

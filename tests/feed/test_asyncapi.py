@@ -14,24 +14,26 @@ import httpx
 import orjson
 import pytest
 import yaml
+from fastapi import WebSocket
 from jsonschema_rs import Draft7Validator
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from app import __version__, fanout
+from app import __version__, fanout, ledger
 from app.access import sessions
 from app.announcements import Announcements
 from app.database import Database
 from app.errors import Kind
 from app.events.catalogue import KINDS, SEVERITIES
 from app.feed import conversation, messages, subscriptions
-from app.feed import live as feed_live
 from app.feed.conversation import Conversation, Leave, Refuse
 from app.feed.live import Feed
 from app.keys import Keys
+from app.ledger import Sequencer
 from app.routers import feed as door
 from app.server import config
 from app.settings import Settings
+from app.transports import transport_of
 from tests import factories
 from tests.conftest import serving
 
@@ -349,6 +351,7 @@ async def test_resuming_is_as_written(base_url: str, client: httpx.AsyncClient, 
         await told.say(type="hello", ticket=ticket)
         position = (await told.hear("welcome"))["position"]
     await report(client, system, "bell.pressed", "camera.lost", "bell.failed")
+    await asyncio.sleep(0.5)  # numbered and read by now, so that all of it is of the past
     async with spoken(base_url) as told:
         await told.say(type="hello", token=operator["Authorization"].removeprefix("Bearer "), after=position)
         await told.hear("welcome")
@@ -382,11 +385,8 @@ async def test_a_heartbeat_never_tells_a_position_that_was_not_reached(
         assert (await told.hear("heartbeat"))["position"] == event["position"]
 
 
-async def broken(error: Exception | None) -> None:
-    if error is None:
-        await asyncio.sleep(60)
-    else:
-        raise error
+async def broken(error: Exception) -> None:
+    raise error
 
 
 @pytest.mark.parametrize(
@@ -414,20 +414,34 @@ async def test_what_breaks_off_on_our_side_ends_with_a_code(
 async def test_whoever_does_not_hear_the_farewell_is_cut(
     base_url: str, client: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What waits for a client that does not read is thrown away, and not kept for as long as it likes."""
     operator = await factories.sign_in(client, await factories.person(database, await factories.agency(database)))
+    frame = fanout.text_frame(b"x" * 500_000)
+
+    async def unheard(socket: WebSocket, why: object) -> None:
+        for _ in range(60):
+            transport_of(socket.scope).write(frame)
+        await asyncio.sleep(60)
+
     monkeypatch.setattr(door, "FAREWELL_SECONDS", 0.1)
-    monkeypatch.setattr(door, "_farewell", lambda *_: broken(None))
+    monkeypatch.setattr(door, "_farewell", unheard)
     async with spoken(base_url) as told:
         await told.say(type="hello", token=operator["Authorization"].removeprefix("Bearer "))
         await told.hear("welcome")
+        told.socket.transport.pause_reading()
         await client.delete("/v1/sessions/current", headers=operator)
-        with pytest.raises(ConnectionClosed) as closed:
-            await asyncio.wait_for(told.socket.recv(), 5)
-        assert closed.value.rcvd is None
+        await asyncio.sleep(0.6)
+        told.socket.transport.resume_reading()
+        came = 0
+        with pytest.raises(ConnectionClosed):
+            while True:
+                await asyncio.wait_for(told.socket.recv(), 5)
+                came += 1
+        assert came < 60
 
 
 async def test_a_position_of_a_process_that_is_ahead_is_waited_for(
-    client: httpx.AsyncClient, database: Database, database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, database: Database, database_url: str, keys: Keys
 ) -> None:
     live = Feed(database, Announcements(database_url), keys)
     await live.start()
@@ -435,13 +449,14 @@ async def test_a_position_of_a_process_that_is_ahead_is_waited_for(
         client, await factories.person(database, await factories.agency(database), "integration")
     )
     await report(client, system, "bell.pressed")
-    coming = asyncio.create_task(live.reaches(live.position + 1))
+    ahead = live.position + 1
+    await Sequencer(database, ledger.EVENTS).catch_up()
+    coming = asyncio.create_task(live.resume(live.positions.write(ahead)))
     await asyncio.sleep(0.1)
     assert not coming.done()
     running = asyncio.create_task(live.run())
-    assert await coming
-    monkeypatch.setattr(feed_live, "ABREAST_SECONDS", 0.1)
-    assert not await live.reaches(live.position + 1000)
+    assert await coming == ahead <= live.position
+    assert await live.resume(live.positions.write(live.position + 1000)) is None, "no log goes as far"
     running.cancel()
 
 

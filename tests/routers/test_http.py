@@ -490,9 +490,13 @@ async def test_a_search_that_cannot_be_understood_names_its_field(
 # Shapes
 
 
-async def test_geojson_is_geojson(client: httpx.AsyncClient, as_admin: dict[str, str], camera_ids: list[str]) -> None:
+async def test_geojson_is_geojson(
+    client: httpx.AsyncClient, as_admin: dict[str, str], camera_ids: list[str], openapi: dict[str, Any]
+) -> None:
     answer = await client.get("/v1/cameras?format=geojson&limit=1000", headers=as_admin)
     assert answer.headers["content-type"] == "application/geo+json"
+    documented = openapi["paths"]["/v1/cameras"]["get"]["responses"]["200"]["content"]
+    assert set(documented) == {"application/json", "application/geo+json"}
     drawn = answer.json()
     assert (drawn["type"], drawn["next_cursor"]) == ("FeatureCollection", None)
     features = {feature["id"]: feature for feature in drawn["features"]}
