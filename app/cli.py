@@ -19,7 +19,7 @@ from app.access import passwords, people
 from app.access.roles import LABELS
 from app.audit import entries
 from app.database import Database
-from app.errors import Refusal
+from app.errors import Refusal, UnusableFile
 from app.ledger import Sequencer
 from app.registry import agencies, areas
 from app.settings import Settings
@@ -256,7 +256,10 @@ def import_areas(
     file: Path, kind: Annotated[str, typer.Option(help="sigungu, neighbourhood, park, …; guessed from the codes")] = ""
 ) -> None:
     """Take in areas with polygons from GeoJSON; cameras are assigned to them anew."""
-    document = json.loads(file.read_bytes())
+    try:
+        document = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        raise UnusableFile(f"{file.name} is no JSON; expected GeoJSON (a FeatureCollection of polygons)") from None
 
     async def work(base: Database, _: Settings) -> None:
         async with base.begin() as session:

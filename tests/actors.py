@@ -4,10 +4,13 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import func, insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access import sessions
+from app.access import passwords, sessions
+from app.access.sessions import Attempt, SignedIn
 from app.actor import Actor
 from app.database import Database
+from app.errors import WrongCredentials
 from app.ids import new_id
 from app.models import Session
 from tests import factories
@@ -35,3 +38,10 @@ async def actor_of(database: Database, who: factories.Person) -> Actor:
             )
         )
         return await sessions.of_session(session, session_id, ADDRESS)
+
+
+async def log_in(session: AsyncSession, attempt: Attempt, hours: float = 8) -> SignedIn | WrongCredentials:
+    """A login as the door does it, in one transaction."""
+    secret_hash = await sessions.secret_of(session, attempt)
+    fits = await passwords.matches(attempt.password, secret_hash)
+    return await sessions.sign_in(session, attempt, proof=secret_hash if fits else None, hours=hours)

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import DateTime, Row, delete, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access import pace, passwords
+from app.access import pace
 from app.access.roles import ROLES
 from app.actor import Actor
 from app.announcements import announce
@@ -54,38 +54,61 @@ class Attempt:
     terminal_key: str = ""
 
 
-async def sign_in(session: AsyncSession, attempt: Attempt, *, hours: float) -> SignedIn | WrongCredentials:
-    """Check a login and open a session; a failure is returned, not raised, so that its audit entry is committed.
+async def secret_of(session: AsyncSession, attempt: Attempt) -> str | None:
+    """The hash that the attempt's password must fit; None if there is no such account. Refuses (429) too many failures.
 
-    With several current appointments the newest counts, or that at `agency_id`.
+    Comparing takes tens of milliseconds: the door does it between two transactions, holding no connection.
     """
     login = attempt.login.strip().lower()
-    user = await session.scalar(select(User).where(User.login == login))
-    await pace.check(session, login, user.id if user else None, attempt.address)
-    secret_hash = await session.scalar(
+    user_id = await session.scalar(select(User.id).where(User.login == login))
+    await pace.check(session, login, user_id, attempt.address)
+    return await _secret(session, login)
+
+
+async def _secret(session: AsyncSession, login: str) -> str | None:
+    return await session.scalar(
         select(Credential.secret_hash)
         .join(User, User.id == Credential.user_id)
         .where(User.login == login, Credential.kind == "password")
     )
-    fits = await passwords.matches(attempt.password, secret_hash)
+
+
+async def refuse(session: AsyncSession, attempt: Attempt) -> WrongCredentials:
+    """Count a failed attempt and write it down; the refusal is returned, not raised, so that this is committed."""
+    login = attempt.login.strip().lower()
+    user_id = await session.scalar(select(User.id).where(User.login == login))
+    await pace.failed(session, login, user_id, attempt.address)
+    await entries.append(
+        session,
+        entries.entry(
+            None, "session.refused", "refused", address=attempt.address, login_tried=login, tried_user_id=user_id
+        ),
+    )  # fmt: skip
+    return WrongCredentials("login or password is wrong / 아이디 또는 비밀번호가 올바르지 않습니다")
+
+
+async def sign_in(
+    session: AsyncSession, attempt: Attempt, *, proof: str | None, hours: float
+) -> SignedIn | WrongCredentials:
+    """Open a session for an attempt whose password fits the hash `proof` (None: it fits nothing).
+
+    A failure is returned, not raised, so that its audit entry is committed. With several current appointments the
+    newest counts, or that at `agency_id`.
+    """
+    login = attempt.login.strip().lower()
+    user = await session.scalar(select(User).where(User.login == login))
+    fits = proof is not None and proof == await _secret(session, login)  # not changed meanwhile
     enabled = user is not None and user.disabled_at is None
     found = await _appointment(session, user, attempt.agency_id) if user and fits and enabled else None
     terminal = await _terminal(session, attempt.terminal_key, found.Agency) if found else None
     strange = bool(attempt.terminal_key) and terminal is None
     if user is None or found is None or strange:
-        await pace.failed(session, login, user.id if user else None, attempt.address)
-        await entries.append(
-            session,
-            entries.entry(
-                None, "session.refused", "refused", address=attempt.address, login_tried=login,
-                tried_user_id=user.id if user else None,
-            ),
-        )  # fmt: skip
-        return WrongCredentials(
-            "this device key is not enrolled at your agency; ask your administrator to enrol it"
-            if found and strange
-            else "login or password is wrong / 아이디 또는 비밀번호가 올바르지 않습니다"
-        )
+        refusal = await refuse(session, attempt)
+        if found and strange:
+            return WrongCredentials(
+                "this device key is not enrolled at your agency; ask your administrator to enrol it"
+            )
+        return refusal
     await pace.succeeded(session, user.id, attempt.address)
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     session_id = new_id()

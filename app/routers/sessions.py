@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.access import people, sessions
+from app.access import passwords, people, sessions
 from app.access.sessions import Attempt, SignedIn
 from app.errors import Refusal
-from app.routers.dependencies import Asker, InHouse, Transaction, answer, client_address, problems
+from app.routers.dependencies import Asker, AskerAlone, House, InHouse, Transaction, answer, client_address, problems
 
 router = APIRouter(prefix="/v1", tags=["sessions"])
 NO_STORE = {"Cache-Control": "no-store"}
@@ -35,6 +35,7 @@ class Opened(BaseModel):
 class NewPassword(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    current_password: Text
     password: Text
 
 
@@ -42,14 +43,22 @@ class NewPassword(BaseModel):
 async def sign_in(body: Login, request: Request, house: InHouse) -> Response:
     """Sign in. The token is shown once; send it as `Authorization: Bearer …`."""
     attempt = Attempt(body.login, body.password, client_address(request), body.agency_id, body.terminal_key)
+    proof = await _proof(house, attempt)
     async with house.database.begin() as session:
-        result = await sessions.sign_in(session, attempt, hours=house.settings.session_hours)
+        result = await sessions.sign_in(session, attempt, proof=proof, hours=house.settings.session_hours)
     house.poke({"audit"})
     if isinstance(result, Refusal):  # its audit entry is committed by now
         raise result
     assert isinstance(result, SignedIn)
     opened = {"access_token": result.access_token, "token_type": "Bearer", "expires_at": result.expires_at}
     return answer(opened, status=201, headers=NO_STORE)
+
+
+async def _proof(house: House, attempt: Attempt) -> str | None:
+    """The hash that the attempt's password fits, compared while no connection is held."""
+    async with house.database.begin() as session:
+        secret_hash = await sessions.secret_of(session, attempt)
+    return secret_hash if await passwords.matches(attempt.password, secret_hash) else None
 
 
 @router.delete("/sessions/current", status_code=204, responses=problems(401))
@@ -72,10 +81,18 @@ async def me(actor: Asker) -> Response:
     )  # fmt: skip
 
 
-@router.put("/me/password", status_code=204, responses=problems(401))
-async def change_password(body: NewPassword, session: Transaction, actor: Asker) -> Response:
-    """Change one's own password; all sessions end, this one included."""
-    await people.change_password(session, actor, actor.user_id, body.password)
+@router.put("/me/password", status_code=204, responses=problems(401, 429))
+async def change_password(body: NewPassword, house: InHouse, actor: AskerAlone) -> Response:
+    """Change one's own password, which one must know; all sessions end, this one included."""
+    attempt = Attempt(actor.login, body.current_password, actor.address)
+    known = await _proof(house, attempt) is not None
+    async with house.database.begin() as session:
+        if known:
+            await people.change_password(session, actor, actor.user_id, body.password)
+        refusal = None if known else await sessions.refuse(session, attempt)
+    house.poke({"audit"})
+    if refusal is not None:
+        raise refusal
     return Response(status_code=204)
 
 

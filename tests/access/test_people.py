@@ -15,7 +15,7 @@ from app.errors import Conflict, Malformed, NotFound, NotPermitted, SessionEnded
 from app.ids import new_id
 from app.models import Appointment, AuditEntry, Credential, User
 from tests import factories
-from tests.actors import actor, actor_of
+from tests.actors import actor, actor_of, log_in
 from tests.factories import PASSWORD, Person
 
 
@@ -140,8 +140,8 @@ async def test_a_new_password_replaces_the_old_and_ends_all_sessions(database: D
         for signed_in in (own, other):
             with pytest.raises(SessionEnded):
                 await sessions.of_session(session, signed_in.session_id, "")
-        opened = await sessions.sign_in(session, Attempt(who.login, "the new password 1", "192.0.2.9"), hours=1)
-        stale = await sessions.sign_in(session, Attempt(who.login, PASSWORD, "192.0.2.9"), hours=1)
+        opened = await log_in(session, Attempt(who.login, "the new password 1", "192.0.2.9"))
+        stale = await log_in(session, Attempt(who.login, PASSWORD, "192.0.2.9"))
         kept = await session.scalar(select(func.count()).where(Credential.user_id == who.user_id))
         written = (await session.scalars(select(AuditEntry).where(AuditEntry.subject_id == who.user_id))).all()
     assert isinstance(opened, SignedIn)

@@ -15,7 +15,7 @@ from app.errors import NotSignedIn, SessionEnded, WrongCredentials
 from app.ids import new_id
 from app.models import Appointment, AuditEntry, KnownAddress, Session, Terminal, Ticket, User
 from tests import factories
-from tests.actors import actor_of
+from tests.actors import actor_of, log_in
 from tests.factories import PASSWORD, Person
 
 HOME = "198.51.100.7"
@@ -26,7 +26,7 @@ async def attempt(database: Database, login: str, password: str = PASSWORD, **mo
     address = str(more.pop("address", "")) or factories.name("address")
     async with database.begin() as session:
         tried = Attempt(login, password, address, **more)  # type: ignore[arg-type]
-        return await sessions.sign_in(session, tried, hours=8)
+        return await log_in(session, tried)
 
 
 async def person(database: Database, role: str = "operator") -> Person:

@@ -24,7 +24,6 @@ from shapely.geometry import Point
 from sqlalchemy import func, select
 
 from app import database as db
-from app.access import sessions
 from app.access.codes import BASES, USE_PURPOSES
 from app.access.roles import ROLES, VERBS
 from app.access.sessions import Attempt, SignedIn
@@ -43,6 +42,7 @@ from app.registry.cameras import Near, Search
 from app.registry.codes import INSTALLATION_PURPOSES
 from app.settings import Settings
 from tests import processes
+from tests.actors import log_in
 
 KINDS = {
     "admin": "admin", "district_operator": "operator", "shift_lead": "shift_lead", "police_room": "room",
@@ -217,7 +217,7 @@ async def loaded(databases: Any, city: City, keys: Keys) -> AsyncIterator[tuple[
 async def signed_in(base: Database, demo: Demo, kind: str) -> SignedIn:
     login = next(user["login"] for user in demo.users if user["kind"] == kind)
     async with base.begin() as session:
-        found = await sessions.sign_in(session, Attempt(login, demo.password(kind), "127.0.0.1"), hours=1)
+        found = await log_in(session, Attempt(login, demo.password(kind), "127.0.0.1"))
     assert isinstance(found, SignedIn)
     return found
 

@@ -2,7 +2,7 @@
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import Kind
@@ -108,6 +108,7 @@ json_values = st.recursive(
 fields = st.sampled_from(["type", "id", "token", "after", "kinds", "areas", "near", "event_id", "room", "min_severity"])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.dictionaries(fields, json_values | st.sampled_from(["hello", "subscribe", "ack"]), max_size=6), max_size=6
