@@ -16,11 +16,11 @@ from uuid import UUID
 import asyncpg
 import python_calamine
 
-from app.database import APP_ROLE, Database, connect, plain_url
+from app.database import Database, connect, plain_url
 from app.ids import new_ids
 from app.registry.imports import apply as importer
 from app.registry.imports.apply import Applied, Reading
-from bench.scene import Clock, Scene, conclude, scene, table, turns
+from bench.scene import Clock, Scene, conclude, name_of, scene, table, turns
 from tests import factories
 from tests.registry.import_tables import SEOUL, xlsx
 
@@ -28,7 +28,7 @@ ROWS, ROUNDS = 60_000, 5
 STEPS = ("read", "apply", "the same again", "calamine", "copy")
 PURPOSES = ("방범", "어린이보호", "공원·놀이터", "쓰레기단속", "시설안전·화재예방", "교통단속")
 _TABLE = """
-CREATE TEMP TABLE flat (
+CREATE TABLE flat (
     id uuid, owner_agency_id uuid, external_key text, ordinal int, name text, latitude float8, longitude float8,
     area_ids uuid[], installation_purposes text[], retention_days int, pixels_10k int, installed_on date,
     road_address text, lot_address text, manager_name text, purpose_label text, direction_text text, data_date date
@@ -91,7 +91,8 @@ async def _floor(place: Scene, path: Path, rows: Sequence[tuple[Any, ...]], cloc
         sheet = python_calamine.CalamineWorkbook.from_path(path).get_sheet_by_index(0)
         assert sheet.to_python()
     async with place.database() as url:
-        connection = await asyncpg.connect(plain_url(url), server_settings={"role": APP_ROLE})
+        owner = place.databases.url(name_of(url), owner=True)  # an ordinary table, written ahead and committed, too
+        connection = await asyncpg.connect(plain_url(owner))
         await connection.execute(_TABLE)
         with clocks["copy"]:
             await connection.copy_records_to_table("flat", records=rows)

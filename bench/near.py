@@ -18,7 +18,7 @@ from app.database import APP_ROLE, Database, connect, plain_url
 from app.ids import new_ids
 from app.registry import cameras
 from app.registry.cameras import Near, Search
-from bench.scene import Scene, conclude, scene, table, turns
+from bench.scene import Scene, conclude, name_of, scene, table, turns
 from tests import factories
 from tests.actors import actor as signed_in
 
@@ -50,7 +50,7 @@ async def _fill(place: Scene, url: str, owners: list[UUID]) -> None:
     )
     await bare.copy_records_to_table("camera_positions", records=positions, columns=names.split())
     await bare.close()
-    superuser = await place.databases.superuser(url.split("?", maxsplit=1)[0].rsplit("/", 1)[-1])
+    superuser = await place.databases.superuser(name_of(url))
     await superuser.execute("VACUUM ANALYZE")
     await superuser.close()
 

@@ -16,6 +16,8 @@ from time import perf_counter
 from typing import Any, Self
 from uuid import uuid4
 
+from sqlalchemy import make_url
+
 from app import ids, postgres
 from app.postgres.cluster import postmaster
 from app.settings import Settings
@@ -64,6 +66,11 @@ class Scene:
 def scene() -> Iterator[Scene]:
     with home() as folder, postgres.start(Settings(home=folder)) as use:
         yield Scene(folder, use.server)
+
+
+def name_of(url: str) -> str:
+    """The database's name in its address."""
+    return make_url(url).database or ""
 
 
 class Clock:

@@ -7,9 +7,11 @@ import asyncpg
 import httpx
 import pytest
 
+from app.audit import entries
 from app.database import Database
 from app.ids import new_id
-from tests import factories
+from app.streams.writer import Wish, Writer
+from tests import actors, factories
 
 REASON = {"purpose": "emergency_response", "basis": "KR-PIPA-18-2-3"}
 
@@ -210,3 +212,32 @@ async def test_no_entry_no_url(
         await owner.execute("ROLLBACK")
         await owner.close()
     assert (await ask(client, house.officer, house.cameras[:1], **REASON)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "UPDATE sessions SET ended_at = now() WHERE id = $1",
+        "UPDATE sessions SET expires_at = now() WHERE id = $1",
+        "UPDATE users SET disabled_at = now() FROM sessions s WHERE s.id = $1 AND users.id = s.user_id",
+        "UPDATE appointments SET valid_to = now() FROM sessions s WHERE s.id = $1 AND appointments.id = s.appointment_id",
+    ],
+)
+async def test_who_is_gone_when_the_batch_is_written_gets_nothing(database: Database, house: House, end: str) -> None:
+    """The last word has the inserting statement, whatever the request was told a moment before."""
+    actor = await actors.actor(database, house.police, "room")
+    writer = Writer(database, lambda: None)
+    running = asyncio.create_task(writer.run())
+
+    def wish() -> Wish:
+        entry = entries.entry(actor, "grant.given", camera_id=house.cameras[0])
+        return Wish(
+            new_id(), entry, house.cameras[0], actor.session_id, "emergency", REASON["purpose"], REASON["basis"], "[]",
+            None, False, ["fmp4"], "main", 60,
+        )  # fmt: skip
+
+    assert len(await writer.give([wish()])) == 1
+    async with database.bare.acquire() as connection:
+        await connection.execute(end, actor.session_id)
+    assert await writer.give([wish()]) == []
+    running.cancel()
