@@ -4,9 +4,23 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Row, delete, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access import pace
@@ -36,7 +50,7 @@ def digest(token: str) -> bytes:
     return sha256(token.encode()).digest()
 
 
-def _appointed_now() -> list[object]:
+def _appointed_now() -> list[ColumnElement[bool]]:
     return [
         Appointment.valid_from <= func.now(),
         or_(Appointment.valid_to.is_(None), Appointment.valid_to > func.now()),
@@ -115,31 +129,27 @@ async def sign_in(
     until = func.least(
         func.now() + timedelta(hours=hours), literal(found.Appointment.valid_to, DateTime(timezone=True))
     )
-    expires_at = (
-        await session.execute(
-            insert(Session)
-            .values(
-                id=session_id,
-                token_digest=digest(token),
-                user_id=user.id,
-                appointment_id=found.Appointment.id,
-                terminal_id=terminal.id if terminal else None,
-                address=attempt.address,
-                expires_at=until,
-            )
-            .returning(Session.expires_at)
+    await session.execute(
+        insert(Session).values(
+            id=session_id,
+            token_digest=digest(token),
+            user_id=user.id,
+            appointment_id=found.Appointment.id,
+            terminal_id=terminal.id if terminal else None,
+            address=attempt.address,
+            expires_at=until,
         )
-    ).scalar_one()
-    actor = _actor(user, found.Appointment, found.Agency, session_id, expires_at, terminal, None, attempt.address)
+    )
+    actor = await of_session(session, session_id, attempt.address)
     await entries.append(session, entries.entry(actor, "session.opened", subject=("session", session_id)))
-    return SignedIn(token, expires_at, actor)
+    return SignedIn(token, actor.expires_at, actor)
 
 
 async def _appointment(session: AsyncSession, user: User, agency_id: UUID | None) -> Row[Appointment, Agency] | None:
     query = (
         select(Appointment, Agency)
         .join(Agency, Agency.id == Appointment.agency_id)
-        .where(Appointment.user_id == user.id, *_appointed_now())  # type: ignore[arg-type]
+        .where(Appointment.user_id == user.id, *_appointed_now())
         .order_by(Appointment.valid_from.desc())
         .limit(1)
     )
@@ -163,70 +173,63 @@ async def _terminal(session: AsyncSession, key: str, agency: Agency) -> Terminal
     )
 
 
-def _actor(
-    user: User,
-    appointment: Appointment,
-    agency: Agency,
-    session_id: UUID,
-    expires_at: datetime,
-    terminal: Terminal | None,
-    duty_id: UUID | None,
-    address: str,
-) -> Actor:
-    return Actor(
-        user_id=user.id,
-        login=user.login,
-        role=appointment.role,
-        appointment_id=appointment.id,
-        agency_id=agency.id,
-        agency_name=agency.name,
-        body_id=agency.body_id,
-        acts_for_ids=tuple(agency.acts_for_ids),
-        session_id=session_id,
-        expires_at=min(expires_at, appointment.valid_to) if appointment.valid_to else expires_at,
-        terminal_id=terminal.id if terminal else None,
-        duty_id=duty_id,
-        address=address,
-        zone=terminal.zone if terminal else "default",
-        capabilities=ROLES.get(appointment.role, frozenset()),
+# By columns, and built once: every request of every door runs it.
+_ACTOR = (
+    select(
+        Session.id.label("session_id"), Session.expires_at, Session.duty_id,
+        User.id.label("user_id"), User.login,
+        Appointment.id.label("appointment_id"), Appointment.role, Appointment.valid_to,
+        Agency.id.label("agency_id"), Agency.name.label("agency_name"), Agency.body_id, Agency.acts_for_ids,
+        Terminal.id.label("terminal_id"), Terminal.zone,
     )
+    .join(User, User.id == Session.user_id)
+    .join(Appointment, Appointment.id == Session.appointment_id)
+    .join(Agency, Agency.id == Appointment.agency_id)
+    .outerjoin(Terminal, Terminal.id == Session.terminal_id)
+    .where(
+        Session.ended_at.is_(None),
+        Session.expires_at > func.now(),
+        User.disabled_at.is_(None),
+        *_appointed_now(),
+    )
+)  # fmt: skip
+_BY_TOKEN = _ACTOR.where(Session.token_digest == bindparam("sought"))
+_BY_ID = _ACTOR.where(Session.id == bindparam("sought"))
 
 
 async def authenticate(session: AsyncSession, token: str, address: str) -> Actor:
     """The actor of a bearer token, by one query; refuses it when unknown, ended, or when its person lost the office."""
     if not token:
         raise NotSignedIn("send `Authorization: Bearer <access_token>`; POST /v1/sessions gives one")
-    return await _actor_of(session, Session.token_digest == digest(token), address)
+    return await _actor(session, _BY_TOKEN, digest(token), address)
 
 
 async def of_session(session: AsyncSession, session_id: UUID, address: str) -> Actor:
     """The actor of a session, as it stands now: for connections that outlive a request."""
-    return await _actor_of(session, Session.id == session_id, address)
+    return await _actor(session, _BY_ID, session_id, address)
 
 
-async def _actor_of(session: AsyncSession, condition: object, address: str) -> Actor:
-    row = (
-        await session.execute(
-            select(Session, User, Appointment, Agency, Terminal)
-            .join(User, User.id == Session.user_id)
-            .join(Appointment, Appointment.id == Session.appointment_id)
-            .join(Agency, Agency.id == Appointment.agency_id)
-            .outerjoin(Terminal, Terminal.id == Session.terminal_id)
-            .where(
-                condition,  # type: ignore[arg-type]
-                Session.ended_at.is_(None),
-                Session.expires_at > func.now(),
-                User.disabled_at.is_(None),
-                *_appointed_now(),  # type: ignore[arg-type]
-            )
-        )
-    ).first()
+async def _actor(session: AsyncSession, query: Select[*tuple[Any, ...]], sought: bytes | UUID, address: str) -> Actor:
+    row = (await session.execute(query, {"sought": sought})).first()
     if row is None:
         raise SessionEnded("this session is over; sign in again / 세션이 종료되었습니다. 다시 로그인하십시오")
-    signed_in, user, appointment, agency, terminal = row
-    return _actor(
-        user, appointment, agency, signed_in.id, signed_in.expires_at, terminal, signed_in.duty_id, address
-    )  # fmt: skip
+    return Actor(
+        user_id=row.user_id,
+        login=row.login,
+        role=row.role,
+        appointment_id=row.appointment_id,
+        agency_id=row.agency_id,
+        agency_name=row.agency_name,
+        body_id=row.body_id,
+        acts_for_ids=tuple(row.acts_for_ids),
+        session_id=row.session_id,
+        expires_at=min(row.expires_at, row.valid_to) if row.valid_to else row.expires_at,
+        terminal_id=row.terminal_id,
+        duty_id=row.duty_id,
+        address=address,
+        zone=row.zone or "default",
+        capabilities=ROLES.get(row.role, frozenset()),
+    )
 
 
 async def sign_out(session: AsyncSession, actor: Actor) -> None:

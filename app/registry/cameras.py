@@ -159,12 +159,21 @@ async def visible_to(
             or_(distance > literal(after[0]), (distance == literal(after[0])) & (CameraPosition.id > after[1]))
         )
     rows = (await session.execute(query.order_by(distance, CameraPosition.id))).mappings().all()
-    return [_with_distance(row, near) for row in rows]
+    return _with_distances(rows, near)
 
 
-def _with_distance(row: Mapping[Any, Any], near: Near) -> dict[Any, Any]:
-    bearing, _, metres = GEOD.inv(near.longitude, near.latitude, row["longitude"], row["latitude"])
-    return {**row, "distance_metres": round(metres, 2), "bearing_degrees": round(bearing % 360, 1)}
+def _with_distances(rows: Sequence[Mapping[Any, Any]], near: Near) -> list[dict[Any, Any]]:
+    """The rows with their geodesic distance and bearing from the point, asked for all at once."""
+    bearings, _, metres = GEOD.inv(
+        [near.longitude] * len(rows),
+        [near.latitude] * len(rows),
+        [row["longitude"] for row in rows],
+        [row["latitude"] for row in rows],
+    )
+    return [
+        {**row, "distance_metres": round(distance, 2), "bearing_degrees": round(bearing % 360, 1)}
+        for row, distance, bearing in zip(rows, metres, bearings, strict=True)
+    ]
 
 
 async def get(session: AsyncSession, actor: Actor, camera_id: UUID) -> Mapping[Any, Any]:
