@@ -156,3 +156,16 @@ async def test_without_its_database_the_service_says_so_and_comes_back(home: Pat
                         await asyncio.sleep(0.1)
                     assert answer.status_code == 401
                     await running.stop()
+
+
+async def test_an_embedded_database_that_dies_is_started_again(home: Path) -> None:
+    async with service(home) as running, httpx.AsyncClient(base_url=running.base_url, timeout=10) as client:
+        before = postmaster(home)
+        os.kill(before, signal.SIGKILL)
+        await asyncio.sleep(0.5)
+        assert (await client.get("/readyz")).status_code == 503
+        await running.ready()
+        assert postmaster(home) != before
+        server = postmaster(home)
+        await running.stop()
+    assert await gone([server]) == []
