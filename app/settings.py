@@ -3,6 +3,8 @@
 import ipaddress
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -76,10 +78,11 @@ class Settings(BaseSettings):
             return key
         path = self.home.absolute() / "secret.key"
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:  # O_EXCL: of two processes that start at once, one makes it and both read the same
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_bytes()
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_hex(32).encode())
+        if not path.exists():  # written whole and then linked: of processes that start at once, all read the same key
+            descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=".secret-")  # 0600
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_hex(32).encode())
+            with suppress(FileExistsError):
+                os.link(fresh, path)
+            Path(fresh).unlink()
         return path.read_bytes()

@@ -76,8 +76,8 @@ async def test_a_killed_worker_is_replaced_and_its_views_are_closed(
     camera = await factories.camera(database, district)
     (home / "secret.key").write_bytes(settings.secret_key)
     async with (
-        Simulator([SimulatedCamera("cam/1", "CAM 1")]) as simulator,
-        service(home, workers=2, GWANJE_DATABASE_URL=database_url) as running,
+        Simulator([SimulatedCamera("cam/1", "CAM 1", login="u", password="s3cret-of-the-camera")]) as simulator,
+        service(home, workers=2, GWANJE_DATABASE_URL=database_url, GWANJE_LOG_LEVEL="debug") as running,
         httpx.AsyncClient(base_url=running.base_url, timeout=15) as client,
     ):
         await factories.source(database, Keys(settings.secret_key), camera, simulator.url("cam/1"))
@@ -106,6 +106,10 @@ async def test_a_killed_worker_is_replaced_and_its_views_are_closed(
         async with database.bare.acquire() as connection:
             acts = await connection.fetch("SELECT act FROM audit_entries WHERE camera_id = $1 ORDER BY at", camera)
         assert [row["act"] for row in acts][-2:] == ["view.opened", "view.closed"]
+        logged = running.log.read_text()
+        token = headers["Authorization"].removeprefix("Bearer ")
+        for secret in (token, url.split("/")[4], "s3cret-of-the-camera", factories.PASSWORD):
+            assert secret not in logged
 
 
 def drain(url: str) -> int:
