@@ -9,6 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import database as db
@@ -16,6 +17,7 @@ from app import errors, models
 from app.cli import app as command_line
 from app.errors import Kind, Refusal
 from app.logs import without_secrets
+from app.models.camera import Point
 from app.settings import Settings
 from tests.conftest import Databases
 
@@ -140,6 +142,8 @@ def test_every_table_is_exported() -> None:
 async def test_the_migrations_equal_the_models(databases: Databases, empty_database_url: str) -> None:
     name = empty_database_url.rpartition("/")[2].partition("?")[0]
     engine = create_async_engine(db.driver_url(databases.url(name, owner=True)))
+
+    ischema_names["point"] = Point
 
     def differences(connection: Connection) -> list[object]:
         def include(thing: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:

@@ -87,6 +87,7 @@ def is_clean(text: str) -> bool:
         and len(text) <= MAX_TEXT_LETTERS
         and not _TELLING_WORD(text)
         and not (_TELLING_SIGN(text) and _TELLING_USE(text))
+        and (text.isascii() or unicodedata.is_normalized("NFC", text))
     )
 
 
