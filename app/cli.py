@@ -3,8 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,22 +67,14 @@ async def at_home(settings: Settings) -> AsyncGenerator[Database]:
             await Sequencer(base, ledger.EVENTS).catch_up()
 
 
-class postgres_of:  # noqa: N801 - reads as a function in a `with`
+@contextmanager
+def postgres_of(settings: Settings) -> Generator[tuple[str, str]]:
     """The database's URLs (owner, app): of the external server, or of the embedded one, held for the block."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._use: postgres.Use | None = None
-
-    def __enter__(self) -> tuple[str, str]:
-        if self._settings.database_url:
-            return self._settings.database_url, self._settings.database_url
-        self._use = postgres.start(self._settings)
-        return self._use.server.owner_url, self._use.server.app_url
-
-    def __exit__(self, *_: object) -> None:
-        if self._use is not None:
-            self._use.release()
+    if settings.database_url:
+        yield settings.database_url, settings.database_url
+    else:
+        with postgres.start(settings) as use:
+            yield use.server.owner_url, use.server.app_url
 
 
 def run(work: Callable[[Database, Settings], Coroutine[Any, Any, None]]) -> None:
