@@ -19,8 +19,6 @@ from tests.processes import Service, service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-EVENTS = 1000
-KILLS = 10
 REPORTERS = 4
 LOST = (
     OSError,
@@ -96,10 +94,16 @@ async def kill_workers(running: Service, times: int) -> None:
             os.kill(random.choice(workers), signal.SIGKILL)
 
 
-async def test_nothing_is_lost_when_workers_are_killed(database: Database, database_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("events", "kills"),
+    [(1000, 10), pytest.param(10_000, 50, marks=[pytest.mark.drill, pytest.mark.timeout(1800)])],
+)
+async def test_nothing_is_lost_when_workers_are_killed(
+    database: Database, database_url: str, tmp_path: Path, events: int, kills: int
+) -> None:
     agency = await factories.agency(database)
     system = await factories.person(database, agency, "integration")
-    keys = [uuid4().hex for _ in range(EVENTS)]
+    keys = [uuid4().hex for _ in range(events)]
     async with service(tmp_path, workers=3, GWANJE_DATABASE_URL=database_url, GWANJE_LOG_LEVEL="warning") as running:
         async with httpx.AsyncClient(base_url=running.base_url, timeout=10) as client:
             headers = await factories.sign_in(client, system)
@@ -111,14 +115,14 @@ async def test_nothing_is_lost_when_workers_are_killed(database: Database, datab
             for heard, up in zip(subscribers, ready, strict=True)
         ]
         await asyncio.gather(*(up.wait() for up in ready))
-        killing = asyncio.create_task(kill_workers(running, KILLS))
-        share = EVENTS // REPORTERS
+        killing = asyncio.create_task(kill_workers(running, kills))
+        share = events // REPORTERS
         await asyncio.gather(
-            *(report(running.base_url, headers, keys[start : start + share]) for start in range(0, EVENTS, share))
+            *(report(running.base_url, headers, keys[start : start + share]) for start in range(0, events, share))
         )
         await killing
         for _ in range(200):
-            if all(len(heard.ids) >= EVENTS for heard in subscribers):
+            if all(len(heard.ids) >= events for heard in subscribers):
                 break
             await asyncio.sleep(0.1)
         for task in listening:
