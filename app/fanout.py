@@ -15,7 +15,6 @@ from typing import Protocol
 
 FEED_LIMIT = 1 << 20
 VIDEO_LIMIT = 2 << 20
-YIELD_EVERY = 1000
 
 
 class Transport(Protocol):
@@ -58,16 +57,6 @@ class Listener:
 def broadcast(listeners: Iterable[Listener], frame: bytes) -> int:
     """Write one frame to each listener; returns to how many. Never waits."""
     return sum(listener.write(frame) for listener in listeners)
-
-
-async def broadcast_widely(listeners: list[Listener], frame: bytes) -> int:
-    """As `broadcast`, in passes of `YIELD_EVERY`, so that thousands of listeners do not hold up everything else."""
-    reached = 0
-    for start in range(0, len(listeners), YIELD_EVERY):
-        if start:
-            await asyncio.sleep(0)
-        reached += broadcast(listeners[start : start + YIELD_EVERY], frame)
-    return reached
 
 
 class Pump:

@@ -126,15 +126,11 @@ class Edge:
         channel = self._channels.get(f"{ticket.camera_id}/{profile}")
         if channel is None or channel.pull is not pull:
             channel = self._channels[f"{ticket.camera_id}/{profile}"] = Channel(pull, self._forget)
-        holder = _Holder()
-        channel.add(holder)  # type: ignore[arg-type]  # the pull must not linger away while the view is being opened
-        try:
+        with channel.held():  # the pull must not linger away while the view is being opened
             view = await views.open(
                 self._writer, ticket, protocol=protocol, profile=profile, gateway=self.name, node=self._node, peer=peer
             )
             player = Player(view, channel)
-        finally:
-            channel.remove(holder)  # type: ignore[arg-type]
         self._players.add(player)
         player.ended.add_done_callback(lambda ended: self._close(player, ended.result()))
         if channel.pull.lost:
@@ -282,10 +278,3 @@ class Edge:
         if self._closing:
             await asyncio.wait(set(self._closing), timeout=4)
         await self._pulls.close()
-
-
-class _Holder:
-    """Keeps a channel's pull from lingering away while a view is being opened."""
-
-    def end(self, cause: str) -> None:
-        """The player that is about to come sees by itself that the pull is lost."""

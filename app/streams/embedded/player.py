@@ -1,8 +1,8 @@
 """Players: those who watch a pull, and the channel that frames each fragment once for all of them."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -27,18 +27,34 @@ class Channel:
         self._on_end = on_end
         self._chunked: dict[Player, Listener] = {}
         self._plain: dict[Player, Listener] = {}
+        self._users = 0
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """The pull goes on within the block, though nobody may watch yet."""
+        self._use(1)
+        try:
+            yield
+        finally:
+            self._use(-1)
 
     def add(self, player: "Player") -> None:
         """The pull goes on for as long as it has players."""
-        if not self.players:
-            self.pull.subscribe(self)
         self.players.add(player)
+        self._use(1)
 
     def remove(self, player: "Player") -> None:
         self.players.discard(player)
         self._chunked.pop(player, None)
         self._plain.pop(player, None)
-        if not self.players:
+        self._use(-1)
+
+    def _use(self, change: int) -> None:
+        """Count who needs the pull: it is subscribed to with the first and let go with the last."""
+        if self._users == 0:
+            self.pull.subscribe(self)
+        self._users += change
+        if self._users == 0:
             self.pull.unsubscribe(self)
             self.playlist.close()
             self._on_end(self)
