@@ -23,13 +23,17 @@ from app.errors import Refusal, UnusableFile
 from app.ledger import Sequencer
 from app.registry import agencies, areas
 from app.settings import Settings
+from app.streams import placement
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 agency = typer.Typer(no_args_is_help=True, help="Institutions and their units / 기관")
 user = typer.Typer(no_args_is_help=True, help="Accounts and appointments / 사용자")
 importing = typer.Typer(no_args_is_help=True, help="Bring in a city's files / 자료 가져오기")
 audit = typer.Typer(no_args_is_help=True, help="The audit log / 감사기록")
-for name, group in (("agency", agency), ("user", user), ("import", importing), ("audit", audit)):
+gateway = typer.Typer(no_args_is_help=True, help="Media gateways / 영상 게이트웨이")
+for name, group in (
+    ("agency", agency), ("user", user), ("import", importing), ("audit", audit), ("gateway", gateway)
+):  # fmt: skip
     app.add_typer(group, name=name)
 
 out = Console()
@@ -100,6 +104,21 @@ def serve() -> None:
     logs.configure(settings.log_level)
     with postgres_of(settings) as (owner_url, _):
         database.migrate(owner_url)
+        run_server(settings)
+
+
+@app.command()
+def edge(
+    name: Annotated[str, typer.Argument(help="this gateway's name, such as edge-1")],
+    bind: Annotated[str, typer.Option(help="address and port to serve footage on")],
+    public_url: Annotated[str, typer.Option(help="base of the URLs that viewers get; default http://<bind>")] = "",
+) -> None:
+    """Carry footage only: an edge of its own, beside a service on the same database / 영상 중계 전용 프로세스."""
+    from app.server import serve as run_server
+
+    settings = Settings(role="edge", node=name, bind=bind, public_url=public_url)
+    logs.configure(settings.log_level)
+    with postgres_of(settings):
         run_server(settings)
 
 
@@ -276,6 +295,38 @@ def import_cameras(
     from app import importing as door
 
     run(lambda base, _: door.cameras(base, out, file, owner=owner, within=within, create=create, preview=preview))
+
+
+# Gateways
+
+
+@gateway.command("list")
+def list_gateways() -> None:
+    """Every media gateway with its load and health."""
+
+    async def work(base: Database, _: Settings) -> None:
+        grid = Grid("name", "kind", "zones", "viewers", "cameras", "state")
+        for known in await placement.all_known(base):
+            state = "draining" if known.draining else known.word if known.usable else f"[red]{known.word or 'lost'}[/]"
+            grid.add_row(
+                known.name, known.kind, " ".join(sorted(known.public_urls)),
+                f"{known.viewers}/{known.capacity_viewers}", f"{known.cameras}/{known.capacity_cameras}", state,
+            )  # fmt: skip
+        out.print(grid)
+
+    run(work)
+
+
+@gateway.command("drain")
+def drain_gateway(name: str, back: Annotated[bool, typer.Option("--back", help="take viewers again")] = False) -> None:
+    """Send a gateway's viewers elsewhere and give it no new ones, before it is stopped."""
+
+    async def work(base: Database, _: Settings) -> None:
+        async with base.begin() as session:
+            await placement.set_draining(session, name, on=not back)
+        out.print(f"{name} takes viewers again" if back else f"{name} is being drained / 신규 접속을 받지 않습니다")
+
+    run(work)
 
 
 @audit.command("tail")

@@ -6,7 +6,7 @@
     ├── ANONYMOUS     401 · 4401   nobody known is asking
     │   └── NotSignedIn, WrongCredentials, SessionEnded
     ├── FORBIDDEN     403 · 4403   somebody known may not do this
-    │   └── NotPermitted, CameraNotShared, GrantEnded
+    │   └── NotPermitted, CameraNotShared, GrantEnded, BoundElsewhere
     ├── MISSING       404 · 4404   it does not exist, or not for you
     │   └── NotFound
     ├── CONFLICT      409 · 4409   it contradicts what stands
@@ -16,9 +16,11 @@
     ├── TOO_LARGE     413 · 4413   more than is accepted in one piece
     │   └── TooLarge
     ├── TOO_MANY      429 · 4329   too often: come back later
-    │   └── TooManyAttempts, Overloaded
+    │   └── TooManyAttempts, TooManyViews, Overloaded
+    ├── MOVED         307 · 4322   another gateway carries it now: `location` says where
+    │   └── Moved
     ├── UNAVAILABLE   503 · 4353   we cannot do it safely now: come back soon
-    │   └── AuditUnavailable, DatabaseUnavailable, GatewayUnavailable
+    │   └── AuditUnavailable, DatabaseUnavailable, GatewayUnavailable, GatewayFull, CameraFull
     └── NO_PICTURE    504 · 4354   the camera or its line does not answer
         └── CameraOffline
 
@@ -40,6 +42,7 @@ class Kind(Enum):
     STALE = (412, 4412, "It was changed meanwhile")
     TOO_LARGE = (413, 4413, "This is too large")
     TOO_MANY = (429, 4329, "Too often")
+    MOVED = (307, 4322, "It is carried elsewhere now")
     UNAVAILABLE = (503, 4353, "Not possible at the moment")
     NO_PICTURE = (504, 4354, "The camera does not answer")
 
@@ -121,9 +124,15 @@ class CameraNotShared(Refusal):
 
 
 class GrantEnded(Refusal):
-    """A stream URL whose grant is over, revoked or bound to somebody else."""
+    """A stream URL whose grant is over or revoked."""
 
     kind, code = Kind.FORBIDDEN, "grant_ended"
+
+
+class BoundElsewhere(Refusal):
+    """A stream URL that another place or device uses."""
+
+    kind, code = Kind.FORBIDDEN, "bound_elsewhere"
 
 
 class NotFound(Refusal):
@@ -152,8 +161,20 @@ class TooManyAttempts(Refusal):
     kind, code = Kind.TOO_MANY, "too_many_attempts"
 
 
+class TooManyViews(Refusal):
+    """A person or an agency watches as much as it may."""
+
+    kind, code = Kind.TOO_MANY, "too_many_views"
+
+
 class Overloaded(Refusal):
     kind, code = Kind.TOO_MANY, "overloaded"
+
+
+class Moved(Refusal):
+    """A stream whose gateway is being drained; the same permission holds at `location`."""
+
+    kind, code = Kind.MOVED, "moved"
 
 
 class AuditUnavailable(Refusal):
@@ -168,6 +189,14 @@ class DatabaseUnavailable(Refusal):
 
 class GatewayUnavailable(Refusal):
     kind, code = Kind.UNAVAILABLE, "gateway_unavailable"
+
+
+class GatewayFull(Refusal):
+    kind, code = Kind.UNAVAILABLE, "gateway_full"
+
+
+class CameraFull(Refusal):
+    kind, code = Kind.UNAVAILABLE, "camera_full"
 
 
 class CameraOffline(Refusal):

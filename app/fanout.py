@@ -2,7 +2,8 @@
 
 A message is validated, encoded and framed once; the same bytes object is then written straight to the transports of
 all its listeners. Every listener is bounded by bytes. There is no task per listener and no await in a broadcast: one
-that falls behind is told so, and goes, and the others never wait for it.
+that falls behind is told so, and the others never wait for it. Of events none may be missing, so a `Listener` that
+falls behind goes; of what is live only the present counts, so a `LiveListener` skips to it.
 
 Below uvicorn the transport is reached by the protocol classes of `app/transports.py`; behind any other ASGI server
 `Pump` gives the same interface through `await send(...)`.
@@ -10,11 +11,15 @@ Below uvicorn the transport is reached by the protocol classes of `app/transport
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Protocol
+
+from app import clock
 
 FEED_LIMIT = 1 << 20
 VIDEO_LIMIT = 2 << 20
+BEHIND_SECONDS = 10.0
+_LOW_PART = 4  # who skips may begin anew when this part of the limit, or less, still waits
 
 
 class Transport(Protocol):
@@ -59,6 +64,99 @@ def broadcast(listeners: Iterable[Listener], frame: bytes) -> int:
     return sum(listener.write(frame) for listener in listeners)
 
 
+class LiveListener:
+    """One connection that watches something live, from an entry on: a frame that can be understood by itself.
+
+    When more than the limit would wait for it, it misses whole frames, until an entry comes and most of what waited
+    has been taken. `tell(frames, seconds)` makes the frame that says what it missed, for a protocol that has one;
+    `on_begin` is called whenever it begins (anew), `on_behind` once, when it has been behind for 10 s.
+    """
+
+    __slots__ = (
+        "_begun", "_behind_since", "_is_closing", "_missed_frames", "_missed_seconds", "_opening", "_waiting", "_write",
+        "bytes", "on_begin", "on_behind", "tell", "transport",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        transport: Transport,
+        on_behind: Callable[[], None],
+        *,
+        on_begin: Callable[[], None] = lambda: None,
+        tell: Callable[[int, float], bytes] | None = None,
+    ) -> None:
+        self.transport = transport
+        self.on_behind, self.on_begin, self.tell = on_behind, on_begin, tell
+        self.bytes = 0
+        self._opening = b""
+        self._begun = False
+        self._behind_since: float | None = None
+        self._missed_frames, self._missed_seconds = 0, 0.0
+        # Bound once, since they are called for every frame of every listener.
+        self._write, self._waiting, self._is_closing = (
+            transport.write,
+            transport.get_write_buffer_size,
+            transport.is_closing,
+        )
+
+    @property
+    def begun(self) -> bool:
+        """It is given every frame, as it comes."""
+        return self._begun
+
+    def begin(self, opening: bytes) -> None:
+        """Begin (anew) with the next entry; `opening` goes before it."""
+        self._opening, self._begun = opening, False
+
+    def say(self, frame: bytes) -> None:
+        """Write a small message now, between frames; who is behind is not told."""
+        if self._behind_since is None and not self._is_closing():
+            self._put(frame)
+
+    def offer(self, frame: bytes, limit: int, *, entry: bool, seconds: float) -> bool:
+        """Write one frame, or miss it; False when it has been behind for too long. `seconds` is what is missed."""
+        if self._is_closing():
+            return True
+        if self._begun and self._waiting() + len(frame) <= limit:
+            self._write(frame)
+            self.bytes += len(frame)
+            return True
+        if not self._begun and entry and self._waiting() <= limit // _LOW_PART:
+            self._enter(frame)
+            return True
+        if self._begun or self._behind_since is not None:
+            self._missed_frames += 1
+            self._missed_seconds += seconds
+        if self._begun:
+            self._begun, self._behind_since = False, clock.monotonic()
+        return self._behind_since is None or clock.monotonic() - self._behind_since <= BEHIND_SECONDS
+
+    def _enter(self, frame: bytes) -> None:
+        if self._missed_frames and self.tell:
+            self._put(self.tell(self._missed_frames, self._missed_seconds))
+        if self._opening:
+            self._put(self._opening)
+        self._put(frame)
+        self._opening, self._begun, self._behind_since = b"", True, None
+        self._missed_frames, self._missed_seconds = 0, 0.0
+        self.on_begin()
+
+    def _put(self, frame: bytes) -> None:
+        self._write(frame)
+        self.bytes += len(frame)
+
+
+def broadcast_live(
+    listeners: Iterable[LiveListener], frame: bytes, *, entry: bool, seconds: float, limit: int = VIDEO_LIMIT
+) -> None:
+    """Offer one frame to each listener. Never waits; who is sent away is told so when all have been served."""
+    lagging = [
+        listener for listener in listeners if not listener.offer(frame, limit, entry=entry, seconds=seconds)
+    ]  # `on_behind` may change what `listeners` iterates over
+    for listener in lagging:
+        listener.on_behind()
+
+
 class Pump:
     """A transport over an ASGI `send`: frames wait here, and one task hands them on. The plain fallback."""
 
@@ -99,12 +197,33 @@ class Pump:
 
 def text_frame(payload: bytes) -> bytes:
     """One unmasked, final WebSocket text frame (RFC 6455 §5.2) around UTF-8 bytes."""
+    return _frame(b"\x81", payload)
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """One unmasked, final WebSocket binary frame (RFC 6455 §5.2)."""
+    return _frame(b"\x82", payload)
+
+
+def _frame(head: bytes, payload: bytes) -> bytes:
     size = len(payload)
     if size < 126:  # noqa: PLR2004 - the RFC's own limits
-        return b"\x81" + bytes((size,)) + payload
+        return b"%b%c%b" % (head, size, payload)
     if size < 1 << 16:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+        return b"%b\x7e%b%b" % (head, size.to_bytes(2, "big"), payload)
+    return b"%b\x7f%b%b" % (head, size.to_bytes(8, "big"), payload)
+
+
+def unframed(frames: bytes) -> Iterator[tuple[bool, bytes]]:
+    """(whether it is text, payload) of each frame that `text_frame` or `binary_frame` made: for servers that frame."""
+    at = 0
+    while at < len(frames):
+        is_text, size = frames[at] == 0x81, frames[at + 1]  # noqa: PLR2004 - FIN and the opcode of text
+        at += 2
+        if longer := {126: 2, 127: 8}.get(size, 0):
+            size, at = int.from_bytes(frames[at : at + longer], "big"), at + longer
+        yield is_text, frames[at : at + size]
+        at += size
 
 
 def chunk(payload: bytes) -> bytes:

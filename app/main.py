@@ -24,10 +24,29 @@ from app.errors import DatabaseUnavailable, Refusal
 from app.feed.live import Feed
 from app.keys import Keys
 from app.ledger import Sequencer
-from app.routers import agencies, assets, audit, cameras, events, feed, grants, health, sessions, streams
+from app.routers import (
+    agencies,
+    approvals,
+    assets,
+    audit,
+    cameras,
+    events,
+    feed,
+    gateways,
+    grants,
+    health,
+    media,
+    revocations,
+    sessions,
+    streams,
+    terminals,
+    walls,
+)
 from app.routers.dependencies import House, bounded
 from app.settings import Settings
+from app.streams import manifests
 from app.streams.embedded.edge import Edge
+from app.streams.placement import Gateways
 from app.streams.writer import Writer
 
 log = logging.getLogger("gwanje")
@@ -36,6 +55,11 @@ PARTITION_SECONDS = 6 * 3600
 SILENCE_SECONDS = 3.0  # without a word from the embedded PostgreSQL, see whether it still lives
 CONNECTIONS = 170  # shared by all workers; the embedded server takes 200
 PROBLEM = "application/problem+json"
+DOORS = (
+    sessions, terminals, cameras, agencies, assets, approvals, grants, revocations, walls, gateways, media, events,
+    audit, streams, feed, health,
+)  # fmt: skip
+EDGE_DOORS = (streams, health)
 MOST_FIELDS, MOST_SAID = 20, 200  # an answer is not a copy of the question
 
 
@@ -59,7 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
     )
-    for door in (sessions, cameras, agencies, assets, grants, events, audit, streams, feed, health):
+    for door in EDGE_DOORS if settings.role == "edge" else DOORS:
         app.include_router(door.router)
     app.add_exception_handler(Refusal, _refuse)
     app.add_exception_handler(RequestValidationError, _malformed)
@@ -92,9 +116,17 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
         }
         writer = Writer(base, sequencers[ledger.AUDIT.name].poke)
         edge = Edge(settings, keys, base, writer, news, node)
+        placed = Gateways(base, keys, news)
+        if settings.role == "edge" or "embedded" in settings.gateways:
+            placed.drive(
+                edge, public_urls=settings.public_urls, viewers=settings.most_viewers, cameras=settings.most_pulls
+            )
+        edge.elsewhere = placed.elsewhere
+        await placed.refresh()
         live = Feed(base, news, keys)
-        await live.start()
-        house = House(settings, keys, base, news, sequencers, writer, edge, live, node)
+        if settings.role == "service":
+            await live.start()
+        house = House(settings, keys, base, news, sequencers, writer, edge, placed, live, node)
         running = [
             asyncio.create_task(work, name=name)
             for name, work in (
@@ -103,10 +135,13 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
                 ("audit", sequencers[ledger.AUDIT.name].run()),
                 ("writer", writer.run()),
                 ("edge", edge.watch()),
-                ("feed", live.run()),
+                ("gateways", placed.run()),
+                ("manifests", manifests.keep_sealed(writer)),
                 ("partitions", _keep_partitions(base)),
             )
         ]
+        if settings.role == "service":
+            running.append(asyncio.create_task(live.run(), name="feed"))
         if not settings.database_url:
             running.append(asyncio.create_task(_keep_postgres(settings, uses, news), name="postgres"))
         for task in running:
@@ -144,7 +179,7 @@ async def drain(house: House) -> None:
     """Before the doors close: tell the feeds to come back, cut the streams, and see every view closed in the log."""
     for member in list(house.feed.members):
         member.end("server_stopped")
-    await house.edge.drain()
+    await house.edge.stop()
     with suppress(*database.LOST):
         await house.sequencers[ledger.AUDIT.name].catch_up()
         await house.sequencers[ledger.EVENTS.name].catch_up()
@@ -176,6 +211,8 @@ def problem(refusal: Refusal) -> Response:
         headers["Retry-After"] = str(refusal.retry_after_seconds)
     if refusal.kind.status == 401:  # noqa: PLR2004 - RFC 9110 asks for the challenge with this status
         headers["WWW-Authenticate"] = 'Bearer realm="gwanje"'
+    if "location" in refusal.extra:
+        headers["Location"] = refusal.extra["location"]
     return Response(orjson.dumps(refusal.problem(), default=str), refusal.kind.status, headers, PROBLEM)
 
 

@@ -64,7 +64,8 @@ def config(settings: Settings) -> uvicorn.Config:
         log_config=None,
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
         backlog=1024,
     )
 

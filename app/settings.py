@@ -22,9 +22,31 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="an external PostgreSQL >= 15; empty starts the embedded one")
     pg_bin: Path | None = Field(None, description="folder with postgres and initdb, instead of those found")
     bind: str = Field("127.0.0.1:8000", description="address and port to serve on")
-    public_url: str = Field("", description="base of the URLs handed out; empty: http://<bind>")
+    public_url: str = Field(
+        "",
+        description="base of the URLs handed out; empty: http://<bind>. Of several network zones:"
+        " https://cctv.example,police=https://10.9.0.1",
+    )
+    trusted_proxies: str = Field(
+        "", description="addresses whose X-Forwarded-For is believed, separated by commas; empty: nobody's"
+    )
+    role: Literal["service", "edge"] = Field(
+        "service", description="`edge`: carry footage only, as `gwanje edge` does, for a service that runs elsewhere"
+    )
     workers: int = Field(1, ge=1, le=24, description="service processes")
-    gateway: Literal["embedded"] = Field("embedded", description="media gateway")
+    gateway: str = Field(
+        "embedded",
+        description="media gateways, separated by spaces: `embedded` (in this service), `edges` (only the processes of"
+        " `gwanje edge`), `mediamtx+http://user:password@host:9997?name=…`",
+    )
+    most_viewers: int = Field(1000, ge=1, le=100_000, description="viewers that this node's embedded gateway carries")
+    most_pulls: int = Field(300, ge=1, le=10_000, description="cameras that this node's embedded gateway pulls at once")
+    most_viewers_of_camera: int = Field(100, ge=1, le=10_000, description="viewers of one camera at the same time")
+    most_views_of_person: int = Field(128, ge=1, le=10_000, description="views that one person has open")
+    most_views_of_agency: int = Field(2000, ge=1, le=100_000, description="views that one agency's people have open")
+    camera_ca_file: Path | None = Field(
+        None, description="PEM file of authorities that sign cameras' certificates, besides the system's own"
+    )
     secret_key_file: Path | None = Field(None, description="file with the deployment key; default <home>/secret.key")
     session_hours: float = Field(12, gt=0, le=24, description="life of a sign-in, in hours: one shift")
     grant_seconds: int = Field(
@@ -45,7 +67,28 @@ class Settings(BaseSettings):
             raise ValueError(f"GWANJE_BIND must be address:port, such as 127.0.0.1:8000, not {self.bind!r}")
         for network in filter(None, self.allow_camera_networks.split(",")):
             ipaddress.ip_network(network.strip())
+        for one in self.gateways:
+            if one not in ("embedded", "edges") and not one.startswith(("mediamtx+http://", "mediamtx+https://")):
+                raise ValueError("GWANJE_GATEWAY is embedded, edges, or mediamtx+http://host:9997, not what was given")
+        _ = self.public_urls
         return self
+
+    @property
+    def gateways(self) -> list[str]:
+        """What carries footage, in the operator's words."""
+        return self.gateway.split()
+
+    @property
+    def public_urls(self) -> dict[str, str]:
+        """Base of the URLs handed out, by network zone; `default` is always there."""
+        found = {"default": f"http://{self.bind}"}
+        for part in filter(None, (part.strip() for part in self.public_url.split(","))):
+            zone, is_named, url = part.partition("=")
+            found["default" if not is_named else zone.strip()] = (url if is_named else part).strip().rstrip("/")
+        wrong = [url for url in found.values() if not url.startswith(("http://", "https://"))]
+        if wrong:
+            raise ValueError("GWANJE_PUBLIC_URL holds http:// or https:// URLs, one for each zone")
+        return found
 
     @property
     def host(self) -> str:
@@ -57,7 +100,7 @@ class Settings(BaseSettings):
 
     @property
     def base_url(self) -> str:
-        return self.public_url.rstrip("/") or f"http://{self.bind}"
+        return self.public_urls["default"]
 
     @property
     def run_dir(self) -> Path:

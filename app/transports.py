@@ -4,6 +4,8 @@ That is what lets `fanout` write one framed message straight to thousands of con
 answer has begun, and never while uvicorn itself is writing.
 """
 
+import fcntl
+import logging
 import socket
 import struct
 from typing import Any
@@ -13,7 +15,13 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 EXTENSION = "gwanje.transport"
 _SEND_BUFFER = 256 * 1024  # bytes in the kernel that a cut cannot take back
+_UNSENT = 64 * 1024  # of which this many, at most, are not yet on the line: who is slow is seen to be so early
 _LINGER_NOT = struct.pack("ii", 1, 0)
+_SIOCOUTQNSD = 0x894B  # <linux/sockios.h>: bytes of the send queue that are not yet sent
+
+# uvicorn tells every accepted WebSocket with its path and query, at `info`: those of streams are secrets.
+_discreet = logging.getLogger("gwanje.websocket")
+_discreet.setLevel(logging.WARNING)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -29,6 +37,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """WebSocket whose scope carries the transport; permessage-deflate must be off."""
 
     async def run_asgi(self) -> None:
+        self.logger = _discreet
         extensions: dict[str, Any] = {**(self.scope.get("extensions") or {}), EXTENSION: self.transport}
         self.scope["extensions"] = extensions
         await super().run_asgi()
@@ -39,17 +48,31 @@ def transport_of(scope: Any) -> Any:
     return (scope.get("extensions") or {}).get(EXTENSION)
 
 
+def _socket_of(transport: Any) -> Any:
+    """The TCP socket below a transport, if there is one."""
+    get_info = getattr(transport, "get_extra_info", None)
+    connection = get_info("socket") if get_info else None
+    return connection if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6) else None
+
+
 def cap_send_buffer(transport: Any) -> None:
     """Let the kernel hold little of a stream, so that a cut leaves little to be seen."""
-    connection = transport.get_extra_info("socket")
-    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+    if (connection := _socket_of(transport)) is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+
+
+def unsent_bytes(transport: Any) -> int:
+    """Bytes that were written but are not yet on the line: they wait in the transport, or in the kernel (Linux)."""
+    waiting: int = transport.get_write_buffer_size()
+    if (connection := _socket_of(transport)) is not None:
+        answer = fcntl.ioctl(connection.fileno(), _SIOCOUTQNSD, bytes(4))
+        waiting += struct.unpack("i", answer)[0]
+    return waiting
 
 
 def cut(transport: Any) -> None:
     """End a connection with a reset: what waits in the kernel is thrown away, not delivered."""
-    get_info = getattr(transport, "get_extra_info", None)
-    connection = get_info("socket") if get_info else None
-    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+    if (connection := _socket_of(transport)) is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     transport.abort()

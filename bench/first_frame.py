@@ -3,13 +3,16 @@
 Both by one measure: from the start of the request (of the process) until the init segment and the first key frame's
 fragment are complete in hand; that they decode is checked off the clock. ffmpeg runs with the very flags of the
 gateway's own. Cold means a camera that nobody watches; running means one that films already, joined at a random
-moment, with its newest key frame up to two seconds old. The grant is asked for before, and shown apart.
+moment, with its newest key frame up to two seconds old. A running camera is joined over a WebSocket, too, where the
+service gives that; both are put beside one round trip, a request for `/healthz` on a connection of its own. The grant
+is asked for before, and shown apart.
 """
 
 import asyncio
 import io
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from random import Random
@@ -19,6 +22,7 @@ from uuid import UUID
 
 import av
 import httpx
+from websockets.asyncio.client import connect as open_websocket
 
 from app.database import connect
 from app.keys import Keys
@@ -32,8 +36,9 @@ from bench.scene import Scene, conclude, scene, table, turns
 from tests import factories
 from tests.processes import children, service
 
-ROUNDS = 7
+ROUNDS = 5
 CONTENDERS = ("gwanje", "ffmpeg")
+MSE, ROUND_TRIP = "gwanje over mse running", "round trip"
 ASKED = {"purpose": "emergency_response", "basis": "KR-PIPA-18-2-3"}
 
 
@@ -106,13 +111,39 @@ async def _by_gwanje(url: str) -> AsyncIterator[float]:
                 yield await _first_key_frame(pieces, began)
 
 
-async def _grant(client: httpx.AsyncClient, camera_id: UUID) -> tuple[str, float]:
-    """A fresh URL, and the milliseconds until it was in hand."""
+async def _by_mse(url: str) -> float:
+    """Over a WebSocket, whose binary messages are the same boxes."""
     began = perf_counter()
-    answer = await client.post("/v1/grants", json={"camera_ids": [str(camera_id)], "protocols": ["fmp4"], **ASKED})
+    async with open_websocket(url.replace("http", "ws", 1), compression=None) as socket:
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async for said in socket:
+                if isinstance(said, bytes):
+                    yield said
+
+        return await asyncio.wait_for(_first_key_frame(pieces(), began), 15)
+
+
+async def _round_trip(base_url: str) -> float:
+    """A new connection, a request that needs nothing, and its answer."""
+    async with httpx.AsyncClient(timeout=15) as client:
+        began = perf_counter()
+        answer = await client.get(f"{base_url}/healthz")
+        took = perf_counter() - began
+    assert answer.status_code == 200
+    return took * 1e3
+
+
+async def _grant(client: httpx.AsyncClient, camera_id: UUID, protocol: str = "fmp4") -> tuple[str, float]:
+    """A fresh URL, empty where the protocol is not given, and the milliseconds until it was in hand."""
+    began = perf_counter()
+    answer = await client.post("/v1/grants", json={"camera_ids": [str(camera_id)], "protocols": [protocol], **ASKED})
     took = perf_counter() - began
+    if protocol != "fmp4" and answer.status_code != 201:
+        return "", 0.0
     assert answer.status_code == 201, answer.text
-    return answer.json()["grants"][0]["streams"][0]["url"], took * 1e3
+    streams = answer.json()["grants"][0]["streams"]
+    return streams[0]["url"] if streams else "", took * 1e3
 
 
 async def _quiet(simulating: int) -> None:
@@ -123,9 +154,7 @@ async def _quiet(simulating: int) -> None:
 
 
 async def _contest(place: Scene, url: str) -> None:
-    took: dict[str, list[float]] = {
-        name: [] for name in ("grant", *(f"{c} {s}" for s in ("cold", "running") for c in CONTENDERS))
-    }
+    took: dict[str, list[float]] = defaultdict(list)
     random = Random(7)
     keys = Keys(Settings(home=place.folder / "service").secret_key)
     async with (
@@ -167,6 +196,11 @@ async def _through_gwanje(
         await asyncio.sleep(random.uniform(0.2, 2.2))
         async with _by_gwanje(other) as found["gwanje running"]:
             pass
+        found[ROUND_TRIP] = await _round_trip(str(client.base_url).rstrip("/"))
+        over_mse, _ = await _grant(client, camera_id, "mse")
+        await asyncio.sleep(random.uniform(0.2, 2.2))
+        if over_mse:
+            found[MSE] = await _by_mse(over_mse)
         await asyncio.sleep(random.uniform(0.2, 2.2))
         found["ffmpeg running"] = await _by_ffmpeg(address, track)
     return found
@@ -174,22 +208,26 @@ async def _through_gwanje(
 
 def _report(took: dict[str, list[float]]) -> None:
     middle = {name: median(times) for name, times in took.items()}
+    trip = middle[ROUND_TRIP]
     rows = []
-    for state in ("cold", "running"):
-        direct = middle[f"ffmpeg {state}"]
-        for name in CONTENDERS:
-            times = took[f"{name} {state}"]
-            own = middle[f"{name} {state}"]
-            rows.append([f"{name}, camera {state}", own, min(times), max(times), own - direct, own / direct])
-    grant = took["grant"]
-    rows.append(["(a grant, asked for before)", middle["grant"], min(grant), max(grant), "", ""])
-    head = ("contender", "ms", "least", "most", "− ffmpeg, ms", "× ffmpeg")
+    for name in ("gwanje cold", "ffmpeg cold", "gwanje running", MSE, "ffmpeg running", ROUND_TRIP, "grant"):
+        if name not in took:
+            continue
+        times, own = took[name], middle[name]
+        direct = middle.get(f"ffmpeg {name.rpartition(' ')[2]}")
+        beside = [own - direct, own / direct] if direct else ["", ""]
+        rows.append([name, own, min(times), max(times), *beside, own / trip])
+    head = ("contender, camera", "ms", "least", "most", "− ffmpeg, ms", "× ffmpeg", "× round trip")
     table(f"time to the first decodable picture, medians of {ROUNDS} rounds", head, rows)
     ratios = {
         "cold_to_ffmpeg": middle["gwanje cold"] / middle["ffmpeg cold"],
         "running_to_ffmpeg": middle["gwanje running"] / middle["ffmpeg running"],
+        "running_to_round_trip": middle["gwanje running"] / trip,
         "cold_with_grant_to_ffmpeg": (middle["gwanje cold"] + middle["grant"]) / middle["ffmpeg cold"],
     }
+    if MSE in took:
+        ratios["mse_running_to_ffmpeg"] = middle[MSE] / middle["ffmpeg running"]
+        ratios["mse_running_to_round_trip"] = middle[MSE] / trip
     conclude("first_frame", ratios, ROUNDS)
 
 

@@ -7,7 +7,8 @@ sixteen connections that are never given back, one transaction (and so one durab
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -18,9 +19,7 @@ import httpx
 import orjson
 
 from app.actor import Actor
-from app.audit import entries
 from app.database import APP_ROLE, Database, connect, plain_url
-from app.ids import new_id
 from app.streams import grants
 from app.streams.writer import _GIVE, Given, Wish, Writer, _columns
 from bench.scene import Clock, Scene, conclude, scene, table, turns
@@ -44,17 +43,16 @@ async def _at_once(count: int, one: Callable[[int, int], Awaitable[None]]) -> No
     await asyncio.gather(*(work(worker) for worker in range(AT_ONCE)))
 
 
-def _wish(actor: Actor, camera_id: UUID) -> Wish:
-    grant_id = new_id()
-    entry = entries.entry(
-        actor, "grant.given", camera_id=camera_id, subject=("grant", grant_id), kind="emergency", purpose=PURPOSE,
-        basis=BASIS, references=[], exercise=False,
-    )  # fmt: skip
-    protocols = list(grants.PROTOCOLS)
-    return Wish(
-        grant_id, entry, camera_id, actor.session_id, "emergency", PURPOSE, BASIS, orjson.dumps([]).decode(), None,
-        False, protocols, "main", SECONDS,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class _Paper:
+    """A writer that writes nothing: it keeps what `grants.give` would have it write."""
+
+    wishes: list[Wish] = field(default_factory=list)
+
+    async def give(self, wishes: Sequence[Wish], _: object = None) -> list[Given]:
+        self.wishes.extend(wishes)
+        now = datetime.now(UTC)
+        return [Given(wish.grant_id, now, wish.camera_id, now, wish.entry.id) for wish in wishes]
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,11 @@ class Contest:
         count = OVER_HTTP if contender == "http" else GRANTS
         parties = self.outside if contender == "http" else self.inside
         cameras = [parties.cameras[number % len(parties.cameras)] for number in range(count)]
-        arguments = [_columns([_wish(parties.actor, camera_id)]) for camera_id in cameras]
+        paper = _Paper()
+        for camera_id in cameras:
+            request = grants.Request(camera_ids=[camera_id], purpose=PURPOSE, basis=BASIS)
+            await grants.give(parties.database, paper, parties.actor, request, seconds=SECONDS)
+        arguments = [_columns([wish]) for wish in paper.wishes]
 
         async def through_writer(_: int, number: int) -> None:
             await self.give([cameras[number]])

@@ -81,19 +81,19 @@ class Clock:
         self.seconds = self.app_cpu = self.postgres_cpu = 0.0
 
     def __enter__(self) -> Self:
-        self._app = _processor_seconds(self._process)
-        self._postgres = {pid: _processor_seconds(pid) for pid in self._place.postgres_processes()}
+        self._app = processor_seconds(self._process)
+        self._postgres = {pid: processor_seconds(pid) for pid in self._place.postgres_processes()}
         self._began = perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds = perf_counter() - self._began
-        self.app_cpu = _processor_seconds(self._process) - self._app
-        now = {pid: _processor_seconds(pid) for pid in self._place.postgres_processes()}
+        self.app_cpu = processor_seconds(self._process) - self._app
+        now = {pid: processor_seconds(pid) for pid in self._place.postgres_processes()}
         self.postgres_cpu = sum(seconds - self._postgres.get(pid, 0) for pid, seconds in now.items())
 
 
-def _processor_seconds(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
     """Of all threads of a process, from the kernel's own account in nanoseconds; 0 for one that is gone."""
     nanoseconds = 0
     for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):

@@ -77,18 +77,31 @@ class Service:
 async def service(home: Path, *, workers: int = 1, **settings: str) -> AsyncIterator[Service]:
     """`gwanje serve` with this home, ready to answer; stopped at the end if it still runs."""
     port = free_port()
+    settings = {"GWANJE_BIND": f"127.0.0.1:{port}", "GWANJE_WORKERS": str(workers), **settings}
+    async with _running(home, ["serve"], port, settings) as running:
+        yield running
+
+
+@asynccontextmanager
+async def edge(home: Path, name: str, **settings: str) -> AsyncIterator[Service]:
+    """`gwanje edge` beside a service of this home, ready to carry footage."""
+    port = free_port()
+    async with _running(home, ["edge", name, "--bind", f"127.0.0.1:{port}"], port, settings) as running:
+        yield running
+
+
+@asynccontextmanager
+async def _running(home: Path, command: list[str], port: int, settings: dict[str, str]) -> AsyncIterator[Service]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("GWANJE_")},
         "GWANJE_HOME": str(home),
-        "GWANJE_BIND": f"127.0.0.1:{port}",
-        "GWANJE_WORKERS": str(workers),
         "GWANJE_ALLOW_CAMERA_NETWORKS": "127.0.0.0/8",
         **settings,
     }
-    log = home / "service.log"
+    log = home / f"{'-'.join(command[:2])}.log"
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app", "serve",
+            sys.executable, "-m", "app", *command,
             env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
     running = Service(process, f"http://127.0.0.1:{port}", log)

@@ -1,13 +1,15 @@
 """Sharing agreements (연계 협약): made and withdrawn by the owner, felt everywhere at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access import hours
 from app.access.codes import BASES, USE_PURPOSES
 from app.access.roles import VERBS
 from app.access.sessions import REVOKED
@@ -23,7 +25,10 @@ FIRST_YEAR, LAST_YEAR = 1900, 9000  # in which an agreement may begin and end
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What is agreed. Empty lists do not narrow: all areas, all installation purposes, all use purposes, all bases."""
+    """What is agreed. Empty lists do not narrow: all areas, all installation purposes, all use purposes, all bases.
+
+    `hours` are those of `app.access.hours.checked`; None means always.
+    """
 
     grantee_agency_id: UUID
     title: str
@@ -36,6 +41,7 @@ class Terms:
     condition: str = ""
     document_number: str = ""
     grant_seconds: int | None = None
+    hours: Mapping[str, Any] | None = None
     valid_from: datetime | None = None
     valid_to: datetime | None = None
 
@@ -65,6 +71,7 @@ async def make(session: AsyncSession, actor: Actor | None, owner_agency_id: UUID
     _check_codes("use_purposes", terms.use_purposes, list(USE_PURPOSES))
     _check_codes("bases", terms.bases, list(BASES))
     _check_codes("approval", [terms.approval], ["auto", "center", "none"])
+    within = hours.checked(terms.hours)
     await _check_times(session, terms)
     if terms.grantee_agency_id == owner_agency_id:
         raise Malformed("an agency needs no agreement with itself", field="grantee_agency_id")
@@ -89,6 +96,7 @@ async def make(session: AsyncSession, actor: Actor | None, owner_agency_id: UUID
             condition=terms.condition,
             document_number=terms.document_number,
             grant_seconds=terms.grant_seconds,
+            hours=null() if within is None else within,  # None would be stored as the JSON `null`
             valid_from=terms.valid_from or func.now(),
             valid_to=terms.valid_to,
         )
@@ -97,7 +105,7 @@ async def make(session: AsyncSession, actor: Actor | None, owner_agency_id: UUID
         session,
         entries.entry(
             actor, "agreement.made", owner_agency_id=owner_agency_id, subject=("agreement", agreement_id),
-            grantee_agency_id=terms.grantee_agency_id, verbs=list(terms.verbs),
+            grantee_agency_id=terms.grantee_agency_id, verbs=list(terms.verbs), hours=within,
         ),
     )  # fmt: skip
     await announce(session, "rights")

@@ -13,7 +13,9 @@ from uuid import UUID
 from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access import hours
 from app.access.codes import BASES, USE_PURPOSES
+from app.access.hours import Hours
 from app.actor import Actor
 from app.errors import CameraNotShared, Malformed, NotFound, NotPermitted, Refusal
 from app.models import Agency, Agreement, CameraPosition
@@ -22,30 +24,40 @@ HOW_TO_REQUEST = "ask the owner to extend the agreement, or request the footage 
 
 
 def agreement_covers(
-    *, verb: str, camera: str = "camera_positions", agencies: str = ":acts_for_ids", agreement: str = "a"
+    *,
+    verb: str,
+    camera: str = "camera_positions",
+    agencies: str = ":acts_for_ids",
+    agreement: str = "a",
+    moment: str = "now()",
+    at_any_hour: bool = False,
 ) -> str:
     """The SQL condition that an agreement gives `verb` on a camera to who acts for `agencies` (an SQL uuid[]), now.
 
-    All arguments are SQL; none may come from outside.
+    All arguments are SQL; none may come from outside. `at_any_hour`: also outside the agreed hours.
     """
     a, p = agreement, camera
+    in_hours = "" if at_any_hour else f" AND ({a}.hours IS NULL OR agreement_open({a}.hours, {moment}))"
     return (
         f"{a}.owner_agency_id = {p}.owner_agency_id AND {a}.grantee_agency_id = ANY({agencies})"
-        f" AND {a}.withdrawn_at IS NULL AND {a}.valid_from <= now() AND ({a}.valid_to IS NULL OR {a}.valid_to > now())"
+        f" AND {a}.withdrawn_at IS NULL AND {a}.valid_from <= {moment}"
+        f" AND ({a}.valid_to IS NULL OR {a}.valid_to > {moment}){in_hours}"
         f" AND {verb} = ANY({a}.verbs)"
         f" AND ({a}.area_ids = '{{}}' OR {a}.area_ids && {p}.area_ids)"
         f" AND ({a}.installation_purposes = '{{}}' OR {a}.installation_purposes && {p}.installation_purposes)"
     )
 
 
-_SHARED = f"EXISTS (SELECT FROM agreements a WHERE {agreement_covers(verb=':verb')})"
+def permitted(actor: Actor, verb: str, *, moment: str = "now()", at_any_hour: bool = False) -> ColumnElement[bool]:
+    """The condition on `CameraPosition` that the actor has the verb; false for every camera if the role lacks it.
 
-
-def permitted(actor: Actor, verb: str) -> ColumnElement[bool]:
-    """The condition on `CameraPosition` that the actor has the verb; false for every camera if the role lacks it."""
+    `moment` is SQL; `at_any_hour`: also outside the hours of the agreement that gives it.
+    """
     if not actor.may(verb):
         return text("false")  # type: ignore[return-value]
-    return text(f"(camera_positions.owner_agency_id = ANY(:acts_for_ids) OR {_SHARED})").bindparams(
+    covers = agreement_covers(verb=":verb", moment=moment, at_any_hour=at_any_hour)
+    shared = f"EXISTS (SELECT FROM agreements a WHERE {covers})"
+    return text(f"(camera_positions.owner_agency_id = ANY(:acts_for_ids) OR {shared})").bindparams(
         bindparam("acts_for_ids", list(actor.acts_for_ids), ARRAY(Uuid())), bindparam("verb", verb, Text())
     )  # type: ignore[return-value]
 
@@ -59,11 +71,13 @@ class Scope:
     installation_purposes: frozenset[str] = frozenset()
     valid_from: datetime | None = None
     expires_at: datetime | None = None
+    hours: Hours | None = None
 
     def open_at(self, now: datetime) -> bool:
-        """Whether the scope has begun and has not lapsed."""
+        """Whether the scope has begun, has not lapsed, and lies within its hours."""
         begun = self.valid_from is None or self.valid_from <= now
-        return begun and (self.expires_at is None or now < self.expires_at)
+        lasts = self.expires_at is None or now < self.expires_at
+        return begun and lasts and (self.hours is None or self.hours.open_at(now))
 
     def admits(self, owner: UUID, area_ids: Iterable[UUID], purposes: Iterable[str], now: datetime) -> bool:
         """Whether something of `owner`, in these areas and of these installation purposes, lies within the scope."""
@@ -78,7 +92,7 @@ class Scope:
 async def scopes(session: AsyncSession, actor: Actor, verb: str) -> tuple[Scope, ...]:
     """The actor's rights to a verb as scopes: the same law as `permitted`, for feeds that test many events a second.
 
-    Agreements that begin within the hour are already in, each scope with its own times.
+    Agreements that begin within the hour are already in, as are those outside their hours: each scope has its times.
     """
     if not actor.may(verb):
         return ()
@@ -99,6 +113,7 @@ async def scopes(session: AsyncSession, actor: Actor, verb: str) -> tuple[Scope,
             frozenset(row.installation_purposes),
             row.valid_from,
             row.valid_to,
+            hours.read(row.hours),
         )
         for row in rows.scalars()
     ]
@@ -120,15 +135,22 @@ def check_reason(purpose: str, basis: str, references: Iterable[Any]) -> None:
         )
 
 
+# What an agreement may lack for a viewing, the more, the nearer it comes: the nearest one is what a refusal names.
+_LACKS = ("agreement", "purpose", "basis", "hours", "approval")
+
+
 async def explain_refusal(session: AsyncSession, actor: Actor, camera_id: UUID, *, purpose: str, basis: str) -> Refusal:
-    """Why the actor gets no view of a camera: 404 unless it may be located, else 403 that says what is missing."""
+    """Why the actor gets no view of a camera: 404 unless it may be located, else 403 that says what is missing.
+
+    An agreement outside its hours is in force and known to both, so its cameras are no secret: 403, not 404.
+    """
     if not actor.may("view"):
         return NotPermitted(f"the role {actor.role} sees no footage; ask for an appointment that does")
     found = (
         await session.execute(
             select(CameraPosition.owner_agency_id, CameraPosition.has_stream, CameraPosition.retired_at, Agency.name)
             .join(Agency, Agency.id == CameraPosition.owner_agency_id)
-            .where(CameraPosition.id == camera_id, permitted(actor, "locate"))
+            .where(CameraPosition.id == camera_id, permitted(actor, "locate", at_any_hour=True))
         )
     ).first()
     if found is None:
@@ -138,26 +160,36 @@ async def explain_refusal(session: AsyncSession, actor: Actor, camera_id: UUID, 
             "this camera has no live stream registered; its owner can add one",
             camera_id=str(camera_id), owner=found.name, missing="stream",
         )  # fmt: skip
-    agreements = (
-        await session.execute(
-            text(
-                "SELECT a.use_purposes, a.bases, a.approval, a.condition FROM agreements a, camera_positions"  # noqa: S608
-                f" WHERE camera_positions.id = :camera_id AND {agreement_covers(verb=':verb')}"
-            ).bindparams(
-                bindparam("acts_for_ids", list(actor.acts_for_ids), ARRAY(Uuid())),
-                bindparam("verb", "view", Text()),
-                bindparam("camera_id", camera_id, Uuid()),
-            )
+    agreements = await session.execute(
+        text(
+            "SELECT a.use_purposes, a.bases, a.approval, a.condition, a.hours,"  # noqa: S608 - our own SQL
+            " a.hours IS NULL OR agreement_open(a.hours, now()) AS open FROM agreements a, camera_positions"
+            f" WHERE camera_positions.id = :camera_id AND {agreement_covers(verb=':verb', at_any_hour=True)}"
+        ).bindparams(
+            bindparam("acts_for_ids", list(actor.acts_for_ids), ARRAY(Uuid())),
+            bindparam("verb", "view", Text()),
+            bindparam("camera_id", camera_id, Uuid()),
         )
-    ).all()
-    missing, sentence = "agreement", f"no agreement with {found.name} lets you view this camera"
-    for agreement in agreements:
-        if agreement.use_purposes and purpose not in agreement.use_purposes:
-            missing, sentence = "purpose", f"the agreement allows only: {', '.join(agreement.use_purposes)}"
-        elif agreement.bases and basis not in agreement.bases:
-            missing, sentence = "basis", f"the agreement allows only: {', '.join(agreement.bases)}"
-        elif agreement.approval != "auto":
-            missing, sentence = "approval", f"{found.name} approves each viewing. {agreement.condition}".strip()
+    )
+    lacking = [("agreement", f"no agreement with {found.name} lets you view this camera")]
+    lacking += [_lacks(agreement, found.name, purpose, basis) for agreement in agreements]
+    missing, sentence = max(lacking, key=lambda one: _LACKS.index(one[0]))
     return CameraNotShared(
         f"{sentence}; {HOW_TO_REQUEST}", camera_id=str(camera_id), owner=found.name, missing=missing
     )  # fmt: skip
+
+
+def _lacks(agreement: Any, owner: str, purpose: str, basis: str) -> tuple[str, str]:
+    """What an agreement that covers a camera still lacks for a viewing, and the sentence that says so."""
+    if agreement.use_purposes and purpose not in agreement.use_purposes:
+        return "purpose", f"the agreement allows only: {', '.join(agreement.use_purposes)}"
+    if agreement.bases and basis not in agreement.bases:
+        return "basis", f"the agreement allows only: {', '.join(agreement.bases)}"
+    if not agreement.open:
+        return "hours", f"this is outside the agreed hours: {hours.said(agreement.hours)}"
+    if agreement.approval == "center":
+        how = "ask for it with POST /v1/approvals, then ask for the grant again"
+        return "approval", f"{owner} approves each viewing: {how}. {agreement.condition}".rstrip(". ")
+    if agreement.approval == "none":
+        return "approval", f"{owner} gives no live view by itself. {agreement.condition}".rstrip(". ")
+    return "agreement", f"the agreement with {owner} did not hold a moment ago; ask again"

@@ -2,6 +2,9 @@
 
 VERBS = ("locate", "request", "view", "playback", "ptz", "export")
 
+# Any of these lets an officer of the owner decide about a request to view (see approvals).
+DECIDES = ("approve", "agree", "supervise")
+
 _SEES = {"locate", "request", "view", "feed"}
 
 ROLES: dict[str, frozenset[str]] = {

@@ -30,11 +30,12 @@ from app.announcements import announce
 from app.audit import entries
 from app.errors import NotSignedIn, SessionEnded, WrongCredentials
 from app.ids import new_id
-from app.models import Agency, Appointment, Credential, Session, Terminal, Ticket, User
+from app.models import Agency, Appointment, Credential, Duty, Session, Terminal, Ticket, User
 
 TOKEN_PREFIX = "gwj_"  # noqa: S105 - marks a token as ours, so that it can be found where it should not be
 TICKET_SECONDS = 30
 REVOKED = "revoked"  # the topic on which ended sessions and grants are announced
+SIGNED_OFF = "signed_off"  # "<session id>": over, and so are its feeds; what runs on its screen is dealt with elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,16 @@ async def refuse(session: AsyncSession, attempt: Attempt) -> WrongCredentials:
     return WrongCredentials("login or password is wrong / 아이디 또는 비밀번호가 올바르지 않습니다")
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Who an attempt proved to be, in which office, at which enrolled terminal."""
+
+    user: User
+    appointment: Appointment
+    agency: Agency
+    terminal_id: UUID | None
+
+
 async def sign_in(
     session: AsyncSession, attempt: Attempt, *, proof: str | None, hours: float
 ) -> SignedIn | WrongCredentials:
@@ -109,6 +120,14 @@ async def sign_in(
     A failure is returned, not raised, so that its audit entry is committed. With several current appointments the
     newest counts, or that at `agency_id`.
     """
+    known = await recognise(session, attempt, proof=proof)
+    if isinstance(known, WrongCredentials):
+        return known
+    return await begin(session, known, attempt.address, hours=hours)
+
+
+async def recognise(session: AsyncSession, attempt: Attempt, *, proof: str | None) -> Known | WrongCredentials:
+    """Who signs in, without opening a session yet; a failure is counted, written down and returned."""
     login = attempt.login.strip().lower()
     user = await session.scalar(select(User).where(User.login == login))
     fits = proof is not None and proof == await _secret(session, login)  # not changed meanwhile
@@ -124,23 +143,28 @@ async def sign_in(
             )
         return refusal
     await pace.succeeded(session, user.id, attempt.address)
+    return Known(user, found.Appointment, found.Agency, terminal.id if terminal else None)
+
+
+async def begin(session: AsyncSession, known: Known, address: str, *, hours: float) -> SignedIn:
+    """A new session of who was recognised; it ends with the office at the latest."""
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     session_id = new_id()
     until = func.least(
-        func.now() + timedelta(hours=hours), literal(found.Appointment.valid_to, DateTime(timezone=True))
+        func.now() + timedelta(hours=hours), literal(known.appointment.valid_to, DateTime(timezone=True))
     )
     await session.execute(
         insert(Session).values(
             id=session_id,
             token_digest=digest(token),
-            user_id=user.id,
-            appointment_id=found.Appointment.id,
-            terminal_id=terminal.id if terminal else None,
-            address=attempt.address,
+            user_id=known.user.id,
+            appointment_id=known.appointment.id,
+            terminal_id=known.terminal_id,
+            address=address,
             expires_at=until,
         )
     )
-    actor = await of_session(session, session_id, attempt.address)
+    actor = await of_session(session, session_id, address)
     await entries.append(session, entries.entry(actor, "session.opened", subject=("session", session_id)))
     return SignedIn(token, actor.expires_at, actor)
 
@@ -159,7 +183,10 @@ async def _appointment(session: AsyncSession, user: User, agency_id: UUID | None
 
 
 async def _terminal(session: AsyncSession, key: str, agency: Agency) -> Terminal | None:
-    """The enrolled terminal of the device key, if it stands at the same institution and is not retired."""
+    """The enrolled terminal of the device key, if it stands at the same institution and is not retired.
+
+    It is locked: who retires it at this moment waits, and then ends the session that is being opened.
+    """
     if not key:
         return None
     return await session.scalar(
@@ -170,6 +197,7 @@ async def _terminal(session: AsyncSession, key: str, agency: Agency) -> Terminal
             Terminal.retired_at.is_(None),
             Agency.body_id == agency.body_id,
         )
+        .with_for_update(read=True, of=Terminal)
     )
 
 
@@ -237,21 +265,34 @@ async def sign_out(session: AsyncSession, actor: Actor) -> None:
     await end(session, actor, [actor.session_id], cause="signed_out")
 
 
-async def end(session: AsyncSession, actor: Actor | None, session_ids: list[UUID], *, cause: str) -> int:
-    """End sessions; their feeds close and their views are cut, everywhere, when this commits."""
+async def end(
+    session: AsyncSession, actor: Actor | None, session_ids: list[UUID], *, cause: str, cuts: bool = True
+) -> int:
+    """End sessions and their duties; their feeds close and their views are cut, everywhere, when this commits.
+
+    `cuts` False: only the feeds close, since what runs on the screen goes on under another session.
+    """
     ended = (
         await session.execute(
             update(Session)
             .where(Session.id.in_(session_ids), Session.ended_at.is_(None))
             .values(ended_at=func.now(), ended_cause=cause)
-            .returning(Session.id)
+            .returning(Session.id, Session.duty_id)
         )
-    ).scalars().all()  # fmt: skip
-    for session_id in ended:
+    ).all()  # fmt: skip
+    duty_ids = [row.duty_id for row in ended if row.duty_id is not None]
+    if duty_ids:
+        await session.execute(
+            update(Duty).where(Duty.id.in_(duty_ids), Duty.ended_at.is_(None)).values(ended_at=func.now())
+        )
+    for row in ended:
         await entries.append(
-            session, entries.entry(actor, "session.closed", subject=("session", session_id), cause=cause)
+            session, entries.entry(actor, "session.closed", subject=("session", row.id), cause=cause)
         )  # fmt: skip
-        await announce(session, REVOKED, f"session {session_id}")
+        if cuts:
+            await announce(session, REVOKED, f"session {row.id}")
+        else:
+            await announce(session, SIGNED_OFF, str(row.id))
     return len(ended)
 
 

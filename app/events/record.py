@@ -109,26 +109,26 @@ def check(report: Report) -> None:
         raise Malformed(f"data has at most {MOST_DATA_BYTES} bytes", field="data")
 
 
-async def record(session: AsyncSession, actor: Actor, report: Report) -> Recorded:
+async def record(session: AsyncSession, actor: Actor | None, report: Report) -> Recorded:
     """Store an event of the actor's own agency and append it to the ledger, in the caller's transaction.
 
     The subject (a camera or an asset) must belong to the actor's agency; without one the event is the agency's own.
+    Without an actor the house itself reports, always of a subject: the event is its owner's.
     """
     check(report)
     subject = await _subject(session, actor, report)
     event_id = new_id()
     # Keys are the reporting institution's own: nobody can use up another's.
+    source = f"{actor.body_id if actor else 'house'}/{report.source}"
     first = await session.scalar(
         upsert(EventKey)
-        .values(source=f"{actor.body_id}/{report.source}", source_key=report.source_key, event_id=event_id)
+        .values(source=source, source_key=report.source_key, event_id=event_id)
         .on_conflict_do_nothing()
         .returning(EventKey.event_id)
     )
     if first is None:
         known = await session.scalar(
-            select(EventKey.event_id).where(
-                EventKey.source == f"{actor.body_id}/{report.source}", EventKey.source_key == report.source_key
-            )
+            select(EventKey.event_id).where(EventKey.source == source, EventKey.source_key == report.source_key)
         )
         assert known is not None
         return Recorded(known, new=False)
@@ -159,8 +159,10 @@ async def record(session: AsyncSession, actor: Actor, report: Report) -> Recorde
     return Recorded(event_id, new=True)
 
 
-async def _subject(session: AsyncSession, actor: Actor, report: Report) -> _Subject:
+async def _subject(session: AsyncSession, actor: Actor | None, report: Report) -> _Subject:
     if report.subject_id is None:
+        if actor is None:
+            raise Malformed("subject: what the house reports is about a thing", field="subject")
         return _Subject(actor.body_id, [], [], None, report.latitude, report.longitude)
     found: CameraPosition | Asset | None
     if report.subject_kind == "cameras":
@@ -169,7 +171,7 @@ async def _subject(session: AsyncSession, actor: Actor, report: Report) -> _Subj
         found = await session.get(Asset, report.subject_id)
     else:
         raise Malformed("subject is cameras/<id> or assets/<id>", field="subject")
-    if found is None or found.owner_agency_id not in actor.acts_for_ids:
+    if found is None or (actor is not None and found.owner_agency_id not in actor.acts_for_ids):
         raise NotFound("subject: there is no such thing of your agency", field="subject")
     return _Subject(
         found.owner_agency_id,

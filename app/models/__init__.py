@@ -15,7 +15,19 @@ from app.models.camera import (
     StreamSource,
     Unit,
 )
-from app.models.grant import GRANT_KINDS, Grant, IdempotencyKey, Manifest, ManifestCamera, Node, Tour, View
+from app.models.grant import (
+    GRANT_KINDS,
+    Approval,
+    GatewayRecord,
+    Grant,
+    IdempotencyKey,
+    Manifest,
+    ManifestCamera,
+    Node,
+    Showing,
+    Tour,
+    View,
+)
 from app.models.ledger import (
     AuditCheckpoint,
     AuditEntry,
@@ -32,9 +44,9 @@ from app.models.person import Appointment, Credential, Duty, KnownAddress, Login
 
 __all__ = [
     "AGENCY_KINDS", "GRANT_KINDS", "STATUSES", "UNIT_KINDS",
-    "Agency", "AgencyMove", "Agreement", "Appointment", "Area", "Asset", "AuditCheckpoint", "AuditEntry", "AuditLeaf",
+    "Agency", "AgencyMove", "Agreement", "Appointment", "Approval", "Area", "Asset", "AuditCheckpoint", "AuditEntry", "AuditLeaf",
     "AuditPending", "CameraPosition", "Credential", "Device", "Duty", "Event", "EventKey", "EventPending",
-    "EventPosition", "EventVerdict", "Grant", "IdempotencyKey", "Import", "ImportFinding", "KnownAddress",
-    "LedgerHead", "LoginPace", "Manifest", "ManifestCamera", "Node", "Recorder", "Session", "Site", "StreamSource",
+    "EventPosition", "EventVerdict", "GatewayRecord", "Grant", "IdempotencyKey", "Import", "ImportFinding", "KnownAddress",
+    "LedgerHead", "LoginPace", "Manifest", "ManifestCamera", "Node", "Recorder", "Session", "Showing", "Site", "StreamSource",
     "Table", "Terminal", "Ticket", "Tour", "Unit", "User", "View",
 ]  # fmt: skip

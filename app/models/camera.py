@@ -140,6 +140,7 @@ class StreamSource(Identified, Table):
     codec: Mapped[str] = mapped_column(server_default="")
     width: Mapped[int | None]
     height: Mapped[int | None]
+    kbps: Mapped[int | None]  # as last measured
     changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ids import new_id
@@ -22,6 +22,9 @@ class Grant(Table):
         Index("ix_grants_duty", "duty_id", postgresql_where=text("kind = 'duty' AND revoked_at IS NULL")),
         Index("ix_grants_session", "session_id", postgresql_where=text("revoked_at IS NULL")),
         Index("ix_grants_person_at", "user_id", "at"),
+        Index(
+            "ix_grants_incident", "incident_id", postgresql_where=text("revoked_at IS NULL AND incident_id IS NOT NULL")
+        ),
         {"postgresql_partition_by": "RANGE (at)"},
     )
 
@@ -46,6 +49,11 @@ class Grant(Table):
     conditions: Mapped[str] = mapped_column(server_default="")  # PIPA 18(5)
     refs: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]")  # references: 112 number, letter
     incident_id: Mapped[UUID | None]
+    event_id: Mapped[UUID | None]  # the alarm that it answers, where there is one
+    urgency: Mapped[int] = mapped_column(SmallInteger, server_default="3")  # 0…4, as the codes of 112: 0 is the most
+    approval_id: Mapped[UUID | None] = mapped_column(ForeignKey("approvals.id"))
+    tour_id: Mapped[UUID | None] = mapped_column(ForeignKey("tours.id"))
+    manifested: Mapped[bool] = mapped_column(server_default=text("false"))  # a wall's: showings, not views
     exercise: Mapped[bool] = mapped_column(server_default=text("false"))
     restriction: Mapped[str] = mapped_column(server_default="")
     protocols: Mapped[list[str]] = mapped_column(server_default="{}")
@@ -69,6 +77,11 @@ class View(Table):
         Index("ix_views_open", "node", postgresql_where=text("closed_at IS NULL")),
         Index("ix_views_grant", "grant_id", "grant_at"),
         Index("ix_views_camera_at", "camera_id", "at"),
+        # The open ones, counted at every opening against what a camera, a person, an agency and a gateway may carry.
+        Index("ix_views_open_camera", "camera_id", postgresql_where=text("closed_at IS NULL")),
+        Index("ix_views_open_user", "user_id", postgresql_where=text("closed_at IS NULL")),
+        Index("ix_views_open_agency", "agency_id", postgresql_where=text("closed_at IS NULL")),
+        Index("ix_views_open_gateway", "gateway", postgresql_where=text("closed_at IS NULL")),
         {"postgresql_partition_by": "RANGE (at)"},
     )
 
@@ -88,6 +101,10 @@ class View(Table):
     gateway: Mapped[str]
     node: Mapped[str]  # process that serves it: node/boot, so that a crash's leftovers are found
     peer: Mapped[str] = mapped_column(server_default="")
+    session_ref: Mapped[str] = mapped_column(server_default="")  # the gateway's own name of the player's session
+    urgency: Mapped[int] = mapped_column(SmallInteger, server_default="3")
+    protected: Mapped[bool] = mapped_column(server_default=text("false"))  # never pre-empted
+    preempted_by: Mapped[UUID | None]  # the view that took its place
     first_byte_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
     cause: Mapped[str] = mapped_column(server_default="")
@@ -103,6 +120,51 @@ class Node(Table):
     name: Mapped[str] = mapped_column(primary_key=True)
     began_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class GatewayRecord(Table):
+    """A media gateway as its own processes and its operator describe it: where it is, what it takes, how it is."""
+
+    __tablename__ = "gateways"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]  # embedded | mediamtx
+    zone: Mapped[str] = mapped_column(server_default="default")
+    public_urls: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # base by zone; of embedded ones
+    capacity_viewers: Mapped[int]
+    capacity_cameras: Mapped[int]
+    draining: Mapped[bool] = mapped_column(server_default=text("false"))
+    ok: Mapped[bool] = mapped_column(server_default=text("true"))
+    word: Mapped[str] = mapped_column(server_default="")
+    began_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Approval(Identified, Table):
+    """A request to view where the owner approves each viewing, and the named officer's decision."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (
+        Index("ix_approvals_asked", "agency_id", "asked_at"),
+        Index("ix_approvals_pending", "owner_agency_id", "asked_at", postgresql_where=text("decided_at IS NULL")),
+    )
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    agency_id: Mapped[UUID] = mapped_column(ForeignKey("agencies.id"))
+    owner_agency_id: Mapped[UUID] = mapped_column(ForeignKey("agencies.id"))
+    agreement_id: Mapped[UUID] = mapped_column(ForeignKey("agreements.id"))
+    camera_ids: Mapped[list[UUID]]
+    use_purpose: Mapped[str]
+    basis: Mapped[str]
+    refs: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]")
+    note: Mapped[str] = mapped_column(server_default="")
+    asked_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    asked_to: Mapped[datetime]  # until when viewing is asked for
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    approved: Mapped[bool | None]
+    decision_note: Mapped[str] = mapped_column(server_default="")
+    valid_to: Mapped[datetime | None]  # of an approval: until when
 
 
 class Tour(Identified, Table):
@@ -122,13 +184,15 @@ class Manifest(Identified, Table):
     """What one console showed in one hour of walls and tours; its digest is the audit leaf."""
 
     __tablename__ = "manifests"
+    __table_args__ = (UniqueConstraint("duty_id", "hour"),)
 
     terminal_id: Mapped[UUID | None] = mapped_column(ForeignKey("terminals.id"))
     duty_id: Mapped[UUID] = mapped_column(ForeignKey("duties.id"))
     hour: Mapped[datetime] = mapped_column(index=True)
     intervals: Mapped[dict[str, Any]]
     digest: Mapped[bytes]
-    sealed_at: Mapped[datetime | None]
+    entry_id: Mapped[UUID]  # its audit entry, which holds the digest
+    sealed_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ManifestCamera(Table):
@@ -141,6 +205,37 @@ class ManifestCamera(Table):
     camera_id: Mapped[UUID] = mapped_column(primary_key=True)
     began_at: Mapped[datetime] = mapped_column(primary_key=True)
     ended_at: Mapped[datetime]
+    seconds: Mapped[float] = mapped_column(server_default="0")  # shown within it, which may be less than the whole
+
+
+class Showing(Table):
+    """One stretch of one camera on a wall, until the hour's manifest is sealed and takes it in."""
+
+    __tablename__ = "showings"
+    __table_args__ = (
+        Index("ix_showings_open", "node", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_showings_began_at", "began_at"),
+        Index("ix_showings_camera_id", "camera_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    grant_id: Mapped[UUID]
+    grant_at: Mapped[datetime]
+    duty_id: Mapped[UUID] = mapped_column(ForeignKey("duties.id"))
+    terminal_id: Mapped[UUID | None] = mapped_column(ForeignKey("terminals.id"))
+    user_id: Mapped[UUID]
+    agency_id: Mapped[UUID]
+    owner_agency_id: Mapped[UUID]
+    camera_id: Mapped[UUID]
+    protocol: Mapped[str]
+    profile: Mapped[str] = mapped_column(server_default="main")
+    gateway: Mapped[str]
+    node: Mapped[str]
+    peer: Mapped[str] = mapped_column(server_default="")
+    began_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+    cause: Mapped[str] = mapped_column(server_default="")
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class IdempotencyKey(Table):

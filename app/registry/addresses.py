@@ -121,6 +121,8 @@ async def resolve(source: Source, allowed: Networks) -> str:
     Every address behind the name must be public or inside `allowed`. Raises UnsafeSource, or CameraOffline where the
     name has no address.
     """
+    if _NUMBER_LIKE.fullmatch(source.host.rpartition(".")[2]) or ":" in source.host:
+        return _check_place(source.host, allowed)  # nobody needs to be asked
     try:
         async with asyncio.timeout(_RESOLVE_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(source.host, source.port, type=socket.SOCK_STREAM)

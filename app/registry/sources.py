@@ -9,13 +9,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access import rights
 from app.actor import Actor
 from app.audit import entries
-from app.errors import NotFound, NotPermitted
+from app.database import Database
+from app.errors import CameraOffline, NotFound, NotPermitted
 from app.ids import new_id
 from app.keys import Keys
 from app.models import CameraPosition, StreamSource
 from app.registry.addresses import Networks, safe_source
 
 SEAL = "stream-source"
+
+_LIVE = "SELECT profile, address_sealed FROM stream_sources WHERE position_id = $1 AND mode = 'live'"
+_SEEN = """
+UPDATE stream_sources SET codec = $3, width = $4, height = $5, kbps = coalesce($6, kbps)
+WHERE position_id = $1 AND profile = $2 AND mode = 'live'
+    AND (codec, width, height, coalesce(kbps, 0)) IS DISTINCT FROM ($3, $4, $5, coalesce($6, kbps, 0))
+"""
 
 
 def seal(keys: Keys, position_id: UUID, mode: str, profile: str, address: str) -> bytes:
@@ -26,6 +34,25 @@ def seal(keys: Keys, position_id: UUID, mode: str, profile: str, address: str) -
 def unseal(keys: Keys, position_id: UUID, mode: str, profile: str, sealed: bytes) -> str:
     """The address in the clear, credentials included: for the gateway's own hands only."""
     return keys.unseal(SEAL, sealed, f"{position_id}/{mode}/{profile}".encode()).decode()
+
+
+async def address(database: Database, keys: Keys, position_id: UUID, profile: str) -> str:
+    """The live address of a camera in the clear, of the profile asked for or else the main one; CameraOffline if none."""
+    async with database.bare.acquire(timeout=1) as connection:
+        rows = await connection.fetch(_LIVE, position_id, timeout=2)
+    known = {row["profile"]: row["address_sealed"] for row in rows}
+    found = profile if profile in known else "main"
+    if found not in known:
+        raise CameraOffline("this camera has no live source")
+    return unseal(keys, position_id, "live", found, known[found])
+
+
+async def seen(
+    database: Database, position_id: UUID, profile: str, *, codec: str, width: int, height: int, kbps: int
+) -> None:
+    """Note what a camera's stream turned out to be, for those who are told before they watch."""
+    async with database.bare.acquire(timeout=1) as connection:
+        await connection.execute(_SEEN, position_id, profile, codec, width, height, kbps or None, timeout=2)
 
 
 async def put(

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.access import agreements
 from app.access.agreements import Terms
+from app.access.hours import CLOCK, EVERY_DAY
 from app.errors import Malformed
 from app.models import Agency, Agreement, Area
 from app.registry import agencies, areas
@@ -32,6 +33,18 @@ Kind = Annotated[str | None, Query(max_length=40, pattern="^[a-z_]+$")]
 Code = Annotated[str, Field(max_length=40, pattern="^[A-Za-z0-9_-]+$")]
 
 
+class Hours(BaseModel):
+    """A daily window in Korean time. One that ends before it begins goes over midnight; equal ends: the whole day."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=False)
+
+    days: Annotated[
+        list[Annotated[int, Field(ge=1, le=7)]], Field(min_length=1, max_length=7, description="1 is Monday")
+    ] = list(EVERY_DAY)
+    begins: Annotated[str, Field(alias="from", pattern=CLOCK)] = "00:00"
+    ends: Annotated[str, Field(alias="to", pattern=CLOCK)] = "00:00"
+
+
 class NewAgreement(BaseModel):
     """Empty lists do not narrow."""
 
@@ -48,6 +61,7 @@ class NewAgreement(BaseModel):
     condition: Annotated[str, Field(max_length=500, pattern=NO_NUL)] = ""
     document_number: Annotated[str, Field(max_length=100, pattern=NO_NUL)] = ""
     grant_seconds: Annotated[int | None, Field(ge=10, le=86_400)] = None
+    hours: Hours | None = None
     valid_from: AwareDatetime | None = None
     valid_to: AwareDatetime | None = None
 
@@ -85,8 +99,8 @@ def _area(area: Area, *, boundary: bool) -> dict[str, Any]:
 def _agreement(agreement: Agreement) -> dict[str, Any]:
     names = (
         "id", "owner_agency_id", "grantee_agency_id", "title", "document_number", "verbs", "area_ids",
-        "installation_purposes", "use_purposes", "bases", "approval", "condition", "grant_seconds", "valid_from",
-        "valid_to", "withdrawn_at",
+        "installation_purposes", "use_purposes", "bases", "approval", "condition", "grant_seconds", "hours",
+        "valid_from", "valid_to", "withdrawn_at",
     )  # fmt: skip
     return {name: getattr(agreement, name) for name in names}
 
@@ -150,7 +164,7 @@ async def make_agreement(body: NewAgreement, session: Transaction, actor: Asker)
         raise Malformed(
             f"installation_purposes: {', '.join(unknown)} unknown; any of {known}", field="installation_purposes"
         )
-    agreement_id = await agreements.make(session, actor, actor.body_id, Terms(**body.model_dump()))
+    agreement_id = await agreements.make(session, actor, actor.body_id, Terms(**body.model_dump(by_alias=True)))
     return answer({"id": agreement_id}, status=201)
 
 

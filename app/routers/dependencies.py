@@ -25,6 +25,7 @@ from app.keys import Keys
 from app.ledger import Sequencer
 from app.settings import Settings
 from app.streams.embedded.edge import Edge
+from app.streams.placement import Gateways
 from app.streams.writer import Writer
 
 MOST_PER_PAGE = 1000
@@ -36,6 +37,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, description in {
+        307: "another gateway carries it now",
         400: "not HTTP or JSON as it should be",
         401: "not signed in",
         403: "not permitted",
@@ -62,6 +64,7 @@ class House:
     sequencers: Mapping[str, Sequencer]
     writer: Writer
     edge: Edge
+    gateways: Gateways
     feed: Feed
     node: str
 

@@ -1,5 +1,7 @@
 """Grants and views: ask for permission to watch, prolong it, end it, see who watches."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -7,7 +9,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import ledger
-from app.errors import Refusal
+from app.actor import Actor
+from app.errors import GatewayUnavailable, Refusal
 from app.routers.dependencies import (
     Asker,
     AskerAlone,
@@ -23,7 +26,7 @@ from app.routers.dependencies import (
     write_cursor,
 )
 from app.streams import grants, views
-from app.streams.urls import Pass
+from app.streams.profiles import Wanted
 from app.streams.writer import Given
 
 router = APIRouter(prefix="/v1", tags=["grants"])
@@ -45,22 +48,46 @@ class Asked(BaseModel):
     camera_ids: Annotated[list[UUID], Field(min_length=1, max_length=grants.MOST_CAMERAS)]
     purpose: Annotated[str | None, Field(max_length=40)] = None
     basis: Annotated[str | None, Field(max_length=40)] = None
-    incident_id: UUID | None = None
+    incident_id: Annotated[UUID | None, Field(description="brings purpose and basis with it")] = None
+    event_id: Annotated[UUID | None, Field(description="an alarm of your own cameras that you look at")] = None
+    urgency: Annotated[int | None, Field(ge=0, le=4, description="code 0 to 4 of the call; 0 is the most urgent")] = (
+        None
+    )
     references: Annotated[list[Reference], Field(max_length=10)] = []
-    protocols: Annotated[list[str], Field(min_length=1, max_length=8)] = list(grants.PROTOCOLS)
-    quality: str = "main"
+    protocols: Annotated[list[str], Field(max_length=8, description="none: all that the gateway gives")] = []
+    quality: Annotated[str, Field(description="auto (main for rooms, sub for cars), main or sub")] = "auto"
+    max_kbps: Annotated[int | None, Field(ge=1, description="what the line carries")] = None
+    codecs: Annotated[list[str], Field(max_length=4, description="what the player plays: h264, h265")] = []
     exercise: bool = False
 
 
-def _shape(house: House, given: Given, protocols: list[str]) -> dict[str, Any]:
-    ticket = Pass(given.grant_id, given.at, given.camera_id, given.expires_at)
+async def _shape(house: House, given: Given, actor: Actor, wanted: Wanted, protocols: Sequence[str]) -> dict[str, Any]:
     return {
         "grant_id": given.grant_id,
         "camera_id": given.camera_id,
         "expires_at": given.expires_at,
-        "streams": house.edge.urls(ticket, protocols),
+        "streams": await house.gateways.streams(given, wanted, protocols, actor.zone),
         "receipt": {"entry_id": given.entry_id, "at": given.at},
     }
+
+
+async def _shapes(
+    house: House, actor: Actor, asked: grants.Request, results: Sequence[Given | Refusal]
+) -> list[dict[str, Any] | Refusal]:
+    """What is told of each camera; a grant whose gateways all fail is taken back, so that none is left without use."""
+    wanted = grants.wanted_by(actor, asked)
+
+    async def shaped(result: Given | Refusal) -> dict[str, Any] | Refusal:
+        if isinstance(result, Refusal):
+            return result
+        try:
+            return await _shape(house, result, actor, wanted, asked.protocols)
+        except GatewayUnavailable as refusal:
+            async with house.database.begin() as session:
+                await grants.take_back(session, actor, result)
+            return refusal
+
+    return await asyncio.gather(*map(shaped, results))
 
 
 @router.post("/grants", status_code=201, responses=problems(401, 403, 404, 409, 429))
@@ -78,21 +105,25 @@ async def ask(
         basis=body.basis,
         references=[reference.model_dump() for reference in body.references],
         incident_id=body.incident_id,
+        event_id=body.event_id,
+        urgency=body.urgency,
         protocols=body.protocols,
         quality=body.quality,
+        max_kbps=body.max_kbps,
+        codecs=body.codecs,
         exercise=body.exercise,
         idempotency_key=idempotency_key,
         body=await request.body(),
     )
     results = await grants.give(house.database, house.writer, actor, asked, seconds=house.settings.grant_seconds)
     house.poke({ledger.AUDIT.name})
-    first = next((result for result in results if isinstance(result, Refusal)), None)
-    if first is not None and not any(isinstance(result, Given) for result in results):
-        first.extra["grants"] = [_refused(result) for result in results if isinstance(result, Refusal)]
+    told = await _shapes(house, actor, asked, results)
+    refusals = [one for one in told if isinstance(one, Refusal)]
+    if len(refusals) == len(told):
+        first = refusals[0]
+        first.extra["grants"] = [_refused(refusal) for refusal in refusals]
         raise first
-    items = [
-        _shape(house, result, body.protocols) if isinstance(result, Given) else _refused(result) for result in results
-    ]
+    items = [_refused(one) if isinstance(one, Refusal) else one for one in told]
     return answer({"grants": items}, status=201, headers=NO_STORE)
 
 
@@ -102,10 +133,15 @@ def _refused(refusal: Refusal) -> dict[str, Any]:
 
 
 @router.post("/grants/{grant_id}/renewals", status_code=201, responses=problems(401, 403, 404))
-async def renew(grant_id: UUID, session: Transaction, actor: Asker, house: InHouse) -> Response:
-    """Prolong a grant while its reason lasts; running views go on, the URLs are new."""
-    given = await grants.renew(session, actor, grant_id, seconds=house.settings.grant_seconds)
-    return answer(_shape(house, given, list(grants.PROTOCOLS)), status=201, headers=NO_STORE)
+async def renew(grant_id: UUID, actor: AskerAlone, house: InHouse) -> Response:
+    """Prolong a grant while its reason lasts; running views go on, the URLs are new, at the gateway of now."""
+    async with house.database.begin() as session:
+        renewed = await grants.renew(session, actor, grant_id, seconds=house.settings.grant_seconds)
+    house.poke({ledger.AUDIT.name})
+    wanted = grants.wanted_by(actor, renewed.request)
+    return answer(
+        await _shape(house, renewed.given, actor, wanted, renewed.request.protocols), status=201, headers=NO_STORE
+    )  # fmt: skip
 
 
 @router.delete("/grants/{grant_id}", status_code=204, responses=problems(401, 404))

@@ -33,8 +33,9 @@ async def ready(house: InHouse) -> Response:
         parts["database"] = {"ok": True}
     except LOST as error:
         parts["database"] = {"ok": False, "why": type(error).__name__}
-    health = house.edge.health()
-    parts["gateway"] = {"ok": health.ok, "word": health.word, "cameras": health.cameras, "viewers": health.viewers}
+    usable = [known.name for known in house.gateways.all() if known.usable]
+    word = f"usable: {', '.join(usable)}" if usable else "no media gateway is usable"
+    parts["gateway"] = {"ok": bool(usable), "word": word}
     ok = all(part["ok"] for part in parts.values())
     return answer({"status": "ready" if ok else "not ready", "parts": parts}, status=200 if ok else 503)
 
@@ -42,7 +43,7 @@ async def ready(house: InHouse) -> Response:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def numbers(house: InHouse) -> Response:
     """Prometheus metrics of this process. No label names a person, a camera or a token."""
-    health = house.edge.health()
+    health = await house.edge.health()
     metrics.VIEWERS.set(health.viewers)
     metrics.CAMERAS_WATCHED.set(health.cameras)
     metrics.FEED_MEMBERS.set(len(house.feed.members))

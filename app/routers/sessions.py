@@ -10,6 +10,7 @@ from app.access import passwords, people, sessions
 from app.access.sessions import Attempt, SignedIn
 from app.errors import Refusal
 from app.routers.dependencies import Asker, AskerAlone, House, InHouse, Transaction, answer, client_address, problems
+from app.streams import duties
 
 router = APIRouter(prefix="/v1", tags=["sessions"])
 NO_STORE = {"Cache-Control": "no-store"}
@@ -30,6 +31,26 @@ class Opened(BaseModel):
     access_token: str
     token_type: str
     expires_at: str
+
+
+class NextPerson(BaseModel):
+    """Who takes the console over; terminal and wall are those of the running session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    login: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+    password: Text
+    agency_id: UUID | None = Field(None, description="which appointment, for who has several")
+
+
+class MovedGrant(BaseModel):
+    old_grant_id: UUID
+    grant_id: UUID
+
+
+class TakenOver(Opened):
+    duty_id: UUID
+    grants: list[MovedGrant]
 
 
 class NewPassword(BaseModel):
@@ -66,6 +87,32 @@ async def sign_out(session: Transaction, actor: Asker) -> Response:
     """Sign out: the token is dead on every worker, its feeds close and its views are cut."""
     await sessions.sign_out(session, actor)
     return Response(status_code=204)
+
+
+@router.post(
+    "/sessions/current/sign-over", status_code=201, response_model=TakenOver, responses=problems(401, 403, 429)
+)
+async def sign_over(body: NextPerson, request: Request, house: InHouse, running: AskerAlone) -> Response:
+    """The next person signs in over a running console, with its token: duty and walls go on under the new session.
+
+    The running session ends with what else it was given; the answer tells under which grant each wall runs on. With a
+    wrong password (401) or another institution's person (403) the running session goes on untouched.
+    """
+    attempt = Attempt(body.login, body.password, client_address(request), body.agency_id)
+    proof = await _proof(house, attempt)
+    async with house.database.begin() as session:
+        result = await duties.sign_over(
+            session, running, attempt, proof=proof, hours=house.settings.session_hours
+        )  # fmt: skip
+    house.poke({"audit"})
+    if isinstance(result, Refusal):  # its audit entry is committed by now
+        raise result
+    taken_over = {
+        "access_token": result.access_token, "token_type": "Bearer", "expires_at": result.expires_at,
+        "duty_id": result.duty_id,
+        "grants": [{"old_grant_id": one.old_grant_id, "grant_id": one.grant_id} for one in result.grants],
+    }  # fmt: skip
+    return answer(taken_over, status=201, headers=NO_STORE)
 
 
 @router.get("/me", responses=problems(401))

@@ -1,11 +1,10 @@
 """Grants: permission to watch, written and audited before it is given."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from uuid import UUID
 
-import asyncpg
 import orjson
 from sqlalchemy import Text, cast, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,26 +17,57 @@ from app.announcements import announce
 from app.audit import entries
 from app.database import Database
 from app.errors import Conflict, Malformed, NotFound, NotPermitted, Refusal
+from app.events.catalogue import ALARM
 from app.ids import new_id
-from app.models import CameraPosition, Grant, IdempotencyKey
+from app.models import CameraPosition, Event, Grant, IdempotencyKey, StreamSource
+from app.streams import duties, limits
+from app.streams.profiles import CODECS, QUALITIES, Offer, Wanted
 from app.streams.writer import Given, Idempotency, Wish, Writer
 
 MOST_CAMERAS = 64  # a wall
-PROTOCOLS = ("fmp4", "hls", "snapshot")
+MOST_KBPS = 1_000_000
+PROTOCOLS = ("fmp4", "mse", "hls", "snapshot", "whep", "rtsps")
 RENEWED = "renewed"
+ALARM_HOURS = 24  # how long an alarm is a reason to look
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why somebody may look: what an incident (or who opened it) has already said, so that nobody types it again."""
+
+    purpose: str
+    basis: str
+    references: Sequence[Mapping[str, str]] = ()
+    urgency: int | None = None
+
+
+Reasons = Callable[[AsyncSession, Actor, UUID], Awaitable[Reason | None]]
+
+
+async def no_incidents(_session: AsyncSession, _actor: Actor, _incident_id: UUID) -> Reason | None:
+    """The reasons of a center that keeps no incidents: none."""
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for. Without purpose and basis it is about one's own cameras, under the duty."""
+    """What is asked for. Without purpose and basis it is about one's own cameras, under the duty.
+
+    An incident brings purpose and basis with it; an alarm of one's own cameras (`event_id`) needs neither.
+    """
 
     camera_ids: Sequence[UUID]
     purpose: str | None = None
     basis: str | None = None
     references: Sequence[Mapping[str, str]] = ()
     incident_id: UUID | None = None
-    protocols: Sequence[str] = ("fmp4", "hls", "snapshot")
-    quality: str = "main"
+    event_id: UUID | None = None
+    urgency: int | None = None
+    protocols: Sequence[str] = ()
+    """None named means every one that the gateway gives."""
+    quality: str = "auto"
+    max_kbps: int | None = None
+    codecs: Sequence[str] = ()
     exercise: bool = False
     idempotency_key: str | None = None
     body: bytes = field(default=b"", repr=False)
@@ -47,11 +77,17 @@ def check(request: Request) -> None:
     """Refuse a request that cannot be understood, before anything is asked of the database."""
     if not 1 <= len(request.camera_ids) <= MOST_CAMERAS or len(set(request.camera_ids)) != len(request.camera_ids):
         raise Malformed(f"camera_ids: 1 to {MOST_CAMERAS} different cameras", field="camera_ids")
-    wrong = [protocol for protocol in request.protocols if protocol not in PROTOCOLS]
-    if wrong or not request.protocols:
-        raise Malformed(f"protocols: any of {', '.join(PROTOCOLS)}", field="protocols", expected=list(PROTOCOLS))
-    if request.quality not in ("main", "sub"):
-        raise Malformed("quality is main or sub", field="quality", expected=["main", "sub"])
+    for name, given, known in (
+        ("protocols", request.protocols, PROTOCOLS),
+        ("codecs", request.codecs, tuple(CODECS)),
+        ("quality", [request.quality], QUALITIES),
+    ):
+        if any(one not in known for one in given):
+            raise Malformed(f"{name}: any of {', '.join(known)}", field=name, expected=list(known))
+    if request.max_kbps is not None and not 1 <= request.max_kbps <= MOST_KBPS:
+        raise Malformed(f"max_kbps lies between 1 and {MOST_KBPS}", field="max_kbps")
+    if request.urgency is not None and not 0 <= request.urgency <= 4:  # noqa: PLR2004 - said in the text
+        raise Malformed("urgency is 0 (code 0, the most urgent) to 4", field="urgency")
     texts = [text for reference in request.references for text in reference.values()]
     if not all(text.isprintable() for text in [*texts, request.idempotency_key or ""]):
         raise Malformed("references and the Idempotency-Key hold printable characters only", field="references")
@@ -60,7 +96,7 @@ def check(request: Request) -> None:
 
 
 async def give(
-    database: Database, writer: Writer, actor: Actor, request: Request, *, seconds: int
+    database: Database, writer: Writer, actor: Actor, request: Request, *, seconds: int, reasons: Reasons = no_incidents
 ) -> list[Given | Refusal]:
     """A grant or a refusal for each camera asked for, in their order.
 
@@ -68,44 +104,96 @@ async def give(
     transaction of their own. A repeated Idempotency-Key gives the same grants again.
     """
     check(request)
+    request = await _prefilled(database, actor, request, reasons)
     if not actor.may("view"):
-        wished: Sequence[UUID] = ()
         given: list[Given] = []
-    elif request.purpose is None:
-        wished = request.camera_ids
-        given = await _on_duty(database, writer, actor, request.camera_ids)
+    elif request.purpose is not None:
+        given = await _by_reason(database, writer, actor, request, request.camera_ids, seconds)
+    elif request.event_id is not None:
+        given = await _by_alarm(database, writer, actor, request, seconds)
     else:
-        wished = request.camera_ids
-        given = await _by_reason(database, writer, actor, request, seconds)
+        given = await duties.give(database, writer, actor, request.camera_ids)
     found = {grant.camera_id: grant for grant in given}
     missing = [camera_id for camera_id in request.camera_ids if camera_id not in found]
-    refused = await _refuse(database, actor, request, missing) if missing or not wished else {}
+    refused = await _refuse(database, actor, request, missing) if missing else {}
     return [found.get(camera_id) or refused[camera_id] for camera_id in request.camera_ids]
+
+
+def wanted_by(actor: Actor, request: Request) -> Wanted:
+    """Which stream suits: patrol cars and fire trucks get the sub stream unless they ask for more."""
+    return Wanted(request.quality, actor.role == "field", request.max_kbps, tuple(request.codecs))
+
+
+async def _prefilled(database: Database, actor: Actor, request: Request, reasons: Reasons) -> Request:
+    """The request with the purpose, basis and references of its incident, where it names none itself."""
+    if request.incident_id is None or request.purpose is not None or not actor.may("view"):
+        return request
+    async with database.begin() as session:
+        reason = await reasons(session, actor, request.incident_id)
+    if reason is None:
+        raise Malformed("this incident gives no reason by itself; say purpose and basis", field="purpose")
+    return replace(
+        request, purpose=reason.purpose, basis=reason.basis, references=request.references or reason.references,
+        urgency=request.urgency if request.urgency is not None else reason.urgency,
+    )  # fmt: skip
+
+
+async def _by_alarm(database: Database, writer: Writer, actor: Actor, request: Request, seconds: int) -> list[Given]:
+    """The owner's own cameras, to look at an alarm of its own: a view that is never pre-empted."""
+    async with database.begin() as session:
+        rung = await session.scalar(
+            select(Event.id).where(
+                Event.id == request.event_id,
+                Event.owner_agency_id.in_(actor.acts_for_ids),
+                Event.severity >= ALARM,
+                Event.at > func.now() - text(f"interval '{ALARM_HOURS} hours'"),
+            )
+        )
+        if rung is None:
+            raise Malformed(
+                f"event_id: no alarm of your agency in the last {ALARM_HOURS} hours; leave it out, or name it",
+                field="event_id",
+            )
+        own = await session.scalars(
+            select(CameraPosition.id).where(
+                CameraPosition.id.in_(request.camera_ids), CameraPosition.owner_agency_id.in_(actor.acts_for_ids)
+            )
+        )
+        camera_ids = set(own)
+    asked = replace(request, purpose="", basis=OWN_USE)
+    wished = [camera_id for camera_id in request.camera_ids if camera_id in camera_ids]
+    return await _by_reason(database, writer, actor, asked, wished, seconds)
 
 
 def kind_of(request: Request) -> str:
     """What kind of grant a reason makes."""
     if request.basis is not None and BASES[request.basis].emergency:
         return "emergency"
-    return "incident" if request.incident_id is not None else "approved"
+    return "approved" if request.incident_id is None and request.event_id is None else "incident"
 
 
-async def _by_reason(database: Database, writer: Writer, actor: Actor, request: Request, seconds: int) -> list[Given]:
+async def _by_reason(
+    database: Database, writer: Writer, actor: Actor, request: Request, camera_ids: Sequence[UUID], seconds: int
+) -> list[Given]:
     purpose, basis = request.purpose or "", request.basis or ""
     kind = kind_of(request)
+    urgency = limits.urgency_of(actor, kind, request.urgency)
+    if urgency is None:
+        raise NotPermitted("only a control room may claim code 0 or 1, for an incident; leave urgency out")
     references = [dict(reference) for reference in request.references]
     wishes = []
-    for camera_id in request.camera_ids:
+    for camera_id in camera_ids:
         grant_id = new_id()
         entry = entries.entry(
             actor, "grant.given", camera_id=camera_id, subject=("grant", grant_id),
             kind=kind, purpose=purpose, basis=basis, references=references, incident_id=request.incident_id,
-            exercise=request.exercise,
+            event_id=request.event_id, urgency=urgency, exercise=request.exercise,
         )  # fmt: skip
         wishes.append(
             Wish(
                 grant_id, entry, camera_id, actor.session_id, kind, purpose, basis, orjson.dumps(references).decode(),
-                request.incident_id, request.exercise, list(request.protocols), request.quality, seconds,
+                request.incident_id, request.event_id, urgency, request.exercise, list(request.protocols),
+                request.quality, seconds,
             )
         )  # fmt: skip
     if request.idempotency_key is None:
@@ -130,64 +218,23 @@ async def _replayed(database: Database, actor: Actor, key: str) -> list[Given]:
             )
             .where(Grant.user_id == actor.user_id, Grant.revoked_at.is_(None), Grant.expires_at > func.now())
         )
-        return [Given(row.id, row.at, row.camera_ids[0], row.expires_at, row.entry_id) for row in rows]
+        found = [Given(row.id, row.at, row.camera_ids[0], row.expires_at, row.entry_id) for row in rows]
+        offers = await _offers(session, [grant.camera_id for grant in found])
+    return [replace(grant, offers=offers.get(grant.camera_id, ())) for grant in found]
 
 
-_DUTY_GRANT = """
-SELECT id, at, expires_at, entry_id FROM grants
-WHERE session_id = $1 AND kind = 'duty' AND revoked_at IS NULL AND expires_at > now() LIMIT 1
-"""
-_BEGIN_DUTY = """
-INSERT INTO duties (id, appointment_id, agency_id, terminal_id, ends_at)
-SELECT $2, s.appointment_id, o.agency_id, s.terminal_id, s.expires_at
-FROM sessions s JOIN appointments o ON o.id = s.appointment_id WHERE s.id = $1 AND s.ended_at IS NULL
-RETURNING id
-"""
-_GIVE_DUTY = """
-INSERT INTO grants (id, entry_id, kind, user_id, appointment_id, agency_id, session_id, terminal_id, duty_id,
-    owner_agency_id, selector, basis, expires_at, latest_expires_at)
-SELECT $2, $3, 'duty', s.user_id, s.appointment_id, o.agency_id, s.id, s.terminal_id, s.duty_id, $4,
-    jsonb_build_object('owner_agency_ids', to_jsonb($5::uuid[])), $6, s.expires_at, s.expires_at
-FROM sessions s JOIN appointments o ON o.id = s.appointment_id WHERE s.id = $1
-RETURNING id, at, expires_at, entry_id
-"""
-_OWN = """
-SELECT id FROM camera_positions
-WHERE id = ANY($1::uuid[]) AND owner_agency_id = ANY($2::uuid[]) AND has_stream AND retired_at IS NULL
-"""
-
-
-async def _on_duty(database: Database, writer: Writer, actor: Actor, camera_ids: Sequence[UUID]) -> list[Given]:
-    """The actor's own cameras under the duty grant: one a shift and console, made when first needed."""
-    async with database.bare.acquire(timeout=1) as connection:
-        own = {row["id"] for row in await connection.fetch(_OWN, list(camera_ids), list(actor.acts_for_ids))}
-        if not own:
-            return []
-        row = await connection.fetchrow(_DUTY_GRANT, actor.session_id)
-    if row is None:
-        row = await writer.transact(lambda connection: _begin_duty(connection, actor))
-    return [
-        Given(row["id"], row["at"], camera_id, row["expires_at"], row["entry_id"])
-        for camera_id in camera_ids
-        if camera_id in own
-    ]  # fmt: skip
-
-
-async def _begin_duty(connection: asyncpg.Connection, actor: Actor) -> asyncpg.Record:
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", str(actor.session_id))
-    if (standing := await connection.fetchrow(_DUTY_GRANT, actor.session_id)) is not None:
-        return standing
-    duty_id = await connection.fetchval(_BEGIN_DUTY, actor.session_id, new_id())
-    await connection.execute("UPDATE sessions SET duty_id = $2 WHERE id = $1", actor.session_id, duty_id)
-    grant_id = new_id()
-    entry = entries.entry(
-        actor, "grant.given", owner_agency_id=actor.body_id, subject=("grant", grant_id),
-        kind="duty", basis=OWN_USE, began_duty_id=duty_id,
+async def _offers(session: AsyncSession, camera_ids: Sequence[UUID]) -> dict[UUID, tuple[Offer, ...]]:
+    rows = await session.execute(
+        select(
+            StreamSource.position_id, StreamSource.profile, StreamSource.codec, StreamSource.width,
+            StreamSource.height, StreamSource.kbps,
+        ).where(StreamSource.position_id.in_(camera_ids), StreamSource.mode == "live")
     )  # fmt: skip
-    await entries.store(connection, [entry])
-    return await connection.fetchrow(
-        _GIVE_DUTY, actor.session_id, grant_id, entry.id, actor.body_id, list(actor.acts_for_ids), OWN_USE
-    )  # fmt: skip
+    found: dict[UUID, tuple[Offer, ...]] = {}
+    for row in rows:
+        offer = Offer(row.profile, row.codec, row.width, row.height, row.kbps)
+        found[row.position_id] = (*found.get(row.position_id, ()), offer)
+    return found
 
 
 async def _refuse(
@@ -200,7 +247,7 @@ async def _refuse(
             refusal = await rights.explain_refusal(
                 session, actor, camera_id, purpose=request.purpose or "", basis=request.basis or ""
             )
-            if request.purpose is None and refusal.extra.get("missing") not in (None, "stream"):
+            if not request.purpose and refusal.extra.get("missing") not in (None, "stream"):
                 refusal = Malformed(
                     "purpose and basis are required for another agency's camera", field="purpose",
                     camera_id=str(camera_id),
@@ -249,14 +296,29 @@ async def revoke(session: AsyncSession, actor: Actor, grant_id: UUID, *, cause: 
     await announce(session, REVOKED, f"grant {grant_id}")
 
 
-async def renew(session: AsyncSession, actor: Actor, grant_id: UUID, *, seconds: int) -> Given:
+async def take_back(session: AsyncSession, actor: Actor, given: Given) -> None:
+    """End a grant of which nobody ever got a URL, because no gateway was ready. A duty's stays: it is for all cameras."""
+    grant = await session.scalar(select(Grant).where(Grant.id == given.grant_id, Grant.at == given.at))
+    if grant is not None and grant.kind != "duty":
+        await revoke(session, actor, given.grant_id, cause="gateway_unavailable")
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A grant as it stands after its renewal, and as it was asked for."""
+
+    given: Given
+    request: Request
+
+
+async def renew(session: AsyncSession, actor: Actor, grant_id: UUID, *, seconds: int) -> Renewed:
     """Prolong a grant that is still alive, if its reason still holds: rights and agreement are asked again."""
     grant = await session.scalar(
         select(Grant).where(Grant.id == grant_id, Grant.user_id == actor.user_id).with_for_update()
     )
     if grant is None:
         raise NotFound("there is no such grant of yours")
-    if grant.revoked_at is not None or not grant.camera_ids:
+    if grant.revoked_at is not None or grant.kind == "duty":
         raise NotPermitted("this grant is over or lasts as long as the duty; ask for a new one")
     alive = await session.scalar(
         select(CameraPosition.id).where(CameraPosition.id == grant.camera_ids[0], rights.permitted(actor, "view"))
@@ -284,4 +346,7 @@ async def renew(session: AsyncSession, actor: Actor, grant_id: UUID, *, seconds:
         ),
     )  # fmt: skip
     await announce(session, RENEWED, str(grant_id))
-    return Given(grant.id, grant.at, grant.camera_ids[0], row.expires_at, grant.entry_id)
+    offers = await _offers(session, grant.camera_ids)
+    camera_id = grant.camera_ids[0]
+    given = Given(grant.id, grant.at, camera_id, row.expires_at, grant.entry_id, offers.get(camera_id, ()))
+    return Renewed(given, Request(camera_ids=[camera_id], protocols=grant.protocols, quality=grant.quality))

@@ -16,29 +16,31 @@ from app import clock
 from app.errors import GrantEnded
 from app.keys import Keys
 
-_LAYOUT = struct.Struct(">16sQ16sI")  # grant id, its time in microseconds, camera id, expiry in seconds
+_LAYOUT = struct.Struct(">16sQ16sIB2x")  # grant id, its time in microseconds, camera id, expiry in seconds, profile
 _MAC_BYTES = 16
 _KEY = "stream-url"
-PATHS = {"fmp4": "live.mp4", "hls": "index.m3u8", "snapshot": "snapshot.jpg"}
+PROFILES = ("main", "sub")
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What a stream URL says: whose grant, which camera, until when the URL itself holds."""
+    """What a stream URL says: whose grant, which camera in which profile, until when the URL itself holds."""
 
     grant_id: UUID
     grant_at: datetime
     camera_id: UUID
     expires_at: datetime
+    profile: str = "main"
 
 
 def write(keys: Keys, ticket: Pass) -> str:
-    """The URL-safe token of a pass (80 characters)."""
+    """The URL-safe token of a pass (84 characters)."""
     body = _LAYOUT.pack(
         ticket.grant_id.bytes,
         round(ticket.grant_at.timestamp() * 1_000_000),
         ticket.camera_id.bytes,
         int(ticket.expires_at.timestamp()),
+        PROFILES.index(ticket.profile),
     )
     return base64.urlsafe_b64encode(body + keys.mac(_KEY, body, _MAC_BYTES)).decode()
 
@@ -52,18 +54,9 @@ def read(keys: Keys, token: str) -> Pass:
     body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
     if len(body) != _LAYOUT.size or not hmac.compare_digest(mac, keys.mac(_KEY, body, _MAC_BYTES)):
         raise GrantEnded("this stream URL is not valid; ask for a new grant")
-    grant_id, micros, camera_id, expires = _LAYOUT.unpack(body)
+    grant_id, micros, camera_id, expires, profile = _LAYOUT.unpack(body)
     if expires < clock.now().timestamp():
         raise GrantEnded("this stream URL is over; renew the grant or ask for a new one")
     at = datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
-    return Pass(UUID(bytes=grant_id), at, UUID(bytes=camera_id), datetime.fromtimestamp(expires, UTC))
-
-
-def of_grant(keys: Keys, base_url: str, ticket: Pass, protocols: list[str]) -> list[dict[str, str]]:
-    """The URLs of a granted camera, one a protocol."""
-    token = write(keys, ticket)
-    return [
-        {"protocol": protocol, "url": f"{base_url}/v/{token}/{PATHS[protocol]}"}
-        for protocol in protocols
-        if protocol in PATHS
-    ]
+    until = datetime.fromtimestamp(expires, UTC)
+    return Pass(UUID(bytes=grant_id), at, UUID(bytes=camera_id), until, PROFILES[profile])

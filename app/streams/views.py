@@ -1,7 +1,13 @@
-"""Views: what happened. Opened, audited and committed before the first byte; closed with bytes, seconds and a cause."""
+"""Views: what happened. Opened, audited and committed before the first byte; closed with bytes, seconds and a cause.
 
+A wall's tiles are showings: as durable, but told to the log by the hour, in one sealed manifest per console.
+"""
+
+import base64
+import hashlib
+import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,19 +20,21 @@ from app.access.rights import agreement_covers
 from app.actor import Actor
 from app.announcements import CHANNEL
 from app.audit import entries
-from app.errors import GrantEnded
+from app.errors import BoundElsewhere, GrantEnded
 from app.ids import new_id
 from app.models import Agency, CameraPosition, User, View
+from app.streams import limits
+from app.streams.limits import Limits
 from app.streams.urls import Pass
 from app.streams.writer import Writer
 
 TAKEN_OVER = "taken_over"
-NODE_SILENT_SECONDS = 6
 
-# Whether a grant lets one see a camera at this moment: alive itself, and so are session, person, office and agreement.
-_ALIVE = f"""
-FROM grants g
-JOIN camera_positions p ON p.id = $3 AND p.retired_at IS NULL
+# Whether a grant lets one see a camera at this moment: alive itself, and so are session, person, office, agreement
+# and approval. Its arguments are columns of `pass`.
+ALIVE = f"""
+JOIN grants g ON g.id = pass.grant_id AND g.at = pass.grant_at AND g.revoked_at IS NULL AND g.expires_at > now()
+JOIN camera_positions p ON p.id = pass.camera_id AND p.retired_at IS NULL
     AND (p.id = ANY(g.camera_ids) OR g.selector -> 'owner_agency_ids' ? p.owner_agency_id::text)
 JOIN sessions s ON s.id = g.session_id AND s.ended_at IS NULL AND s.expires_at > now()
 JOIN users u ON u.id = g.user_id AND u.disabled_at IS NULL
@@ -34,28 +42,69 @@ JOIN appointments o ON o.id = g.appointment_id AND o.valid_from <= now() AND (o.
 JOIN agencies c ON c.id = o.agency_id
 LEFT JOIN agreements a ON a.id = g.agreement_id
     AND {agreement_covers(verb="'view'", camera="p", agencies="c.acts_for_ids")}
-WHERE g.id = $1 AND g.at = $2 AND g.revoked_at IS NULL AND g.expires_at > now()
-    AND (p.owner_agency_id = ANY(c.acts_for_ids) OR a.id IS NOT NULL)
 """
+ALLOWED = "(p.owner_agency_id = ANY(c.acts_for_ids) OR a.id IS NOT NULL)"
 _PERMIT = f"""
-SELECT g.kind, g.user_id, g.session_id, g.agreement_id, g.quality, g.exercise, g.restriction, g.use_purpose, g.basis,
-    g.duty_id, g.terminal_id, g.appointment_id, u.login, o.role, c.id AS agency_id, c.body_id, p.owner_agency_id,
+SELECT g.kind, g.user_id, g.session_id, g.agreement_id, g.exercise, g.restriction, g.use_purpose, g.basis, g.urgency,
+    g.event_id, g.incident_id, g.manifested, g.protocols, g.bound_address, g.duty_id, g.terminal_id, g.appointment_id,
+    u.login, o.role, c.id AS agency_id, c.body_id, c.acts_for_ids, p.owner_agency_id, t.kind AS terminal_kind,
+    coalesce(t.zone, 'default') AS zone, t.device_key_digest,
     extract(epoch FROM g.expires_at - now())::float8 AS seconds_left,
     (SELECT jsonb_object_agg(profile, encode(address_sealed, 'base64')) FROM stream_sources
      WHERE position_id = p.id AND mode = 'live') AS sources
-{_ALIVE}
+FROM (SELECT $1::uuid AS grant_id, $2::timestamptz AS grant_at, $3::uuid AS camera_id) pass
+{ALIVE}
+LEFT JOIN terminals t ON t.id = s.terminal_id
+WHERE {ALLOWED}
 """  # noqa: S608 - our own SQL
+_BIND = """
+UPDATE grants SET bound_address = $3 WHERE id = $1 AND at = $2 AND bound_address IN ('', $3) RETURNING true
+"""
 _OPEN = """
 INSERT INTO views (id, opened_entry_id, grant_id, grant_at, camera_id, owner_agency_id, user_id, agency_id, kind,
+    protocol, profile, gateway, node, peer, session_ref, urgency, protected)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING at
+"""
+_SHOW = """
+INSERT INTO showings (id, grant_id, grant_at, duty_id, terminal_id, user_id, agency_id, owner_agency_id, camera_id,
     protocol, profile, gateway, node, peer)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING at
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING began_at
 """
 _CLOSE = """
-UPDATE views SET closed_at = now(), cause = $3, bytes = $4, seconds = $5, first_byte_at = coalesce(first_byte_at, $6),
-    closed_entry_id = $7
-WHERE id = $1 AND at = $2 AND closed_at IS NULL
-RETURNING camera_id, owner_agency_id
+UPDATE views v SET closed_at = now(), cause = $3, bytes = greatest(v.bytes, $4), seconds = $5,
+    first_byte_at = coalesce(v.first_byte_at, $6), closed_entry_id = $7
+FROM grants g, users u, agencies c
+WHERE v.id = $1 AND v.at = $2 AND v.closed_at IS NULL AND g.id = v.grant_id AND g.at = v.grant_at
+    AND u.id = v.user_id AND c.id = v.agency_id
+RETURNING v.camera_id, v.owner_agency_id, v.grant_id, v.user_id, u.login, v.agency_id, c.body_id, v.protocol,
+    v.peer, v.gateway, v.bytes, g.restriction
 """
+_END_SHOWING = """
+UPDATE showings SET ended_at = now(), cause = coalesce(nullif(cause, ''), $2), bytes = $3
+WHERE id = $1 AND ended_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks a gateway to play."""
+
+    protocol: str
+    peer: str
+    """The client's address as the gateway saw it."""
+    proof: str = ""
+    """What an enrolled device shows: see `proof_of`."""
+    session_ref: str = ""
+    """The gateway's own name of the player's session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """The gateway, and the process of it, that will carry a view."""
+
+    gateway: str
+    node: str
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +121,7 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A view that was opened and committed."""
+    """A view (or a showing) that was opened and committed."""
 
     id: UUID
     at: datetime
@@ -80,13 +129,68 @@ class Opened:
     protocol: str
     peer: str
 
+    @property
+    def manifested(self) -> bool:
+        """Whether it is a wall's showing."""
+        return bool(self.permit.facts["manifested"])
 
-async def permit(connection: asyncpg.Connection, ticket: Pass) -> Permit:
-    """Ask whether the grant behind a pass still lets one see its camera; GrantEnded if not."""
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a view ended: why, what was carried and for how long."""
+
+    cause: str
+    bytes: int
+    seconds: float
+    first_byte_at: datetime | None = None
+
+
+def proof_of(device_key: str, grant_id: UUID, camera_id: UUID) -> str:
+    """What an enrolled tablet adds to its stream URLs as `proof`, so that a URL is of no use to another device.
+
+    HMAC-SHA256 over "<grant id>/<camera id>", keyed by the SHA-256 of the device key; base64url without padding.
+    """
+    return _proof(hashlib.sha256(device_key.encode()).digest(), grant_id, camera_id)
+
+
+def _proof(digest: bytes, grant_id: UUID, camera_id: UUID) -> str:
+    mac = hmac.digest(digest, f"{grant_id}/{camera_id}".encode(), "sha256")
+    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+
+
+def _binds_address(facts: Mapping[str, Any]) -> bool:
+    """A console's grants bind to the first peer's address; what moves binds to its device, never to an address."""
+    return bool(facts["terminal_kind"] != "tablet" and facts["role"] != "field")
+
+
+def check(facts: Mapping[str, Any], ticket: Pass, asking: Asking, *, bound_to: str | None = None) -> None:
+    """See that the player is the one that the permission is for: protocol, device, and for a console the address.
+
+    `bound_to` is the address where it plays already. Raises GrantEnded or BoundElsewhere.
+    """
+    bound = facts["bound_address"] if bound_to is None else bound_to
+    if facts["protocols"] and asking.protocol not in facts["protocols"]:
+        raise GrantEnded(f"this permission is not for {asking.protocol}; ask for it in `protocols`")
+    if facts["terminal_kind"] == "tablet":
+        expected = _proof(facts["device_key_digest"] or b"", ticket.grant_id, ticket.camera_id)
+        if facts["device_key_digest"] is None or not hmac.compare_digest(expected.encode(), asking.proof.encode()):
+            raise BoundElsewhere("this permission belongs to an enrolled device, which adds its `proof` to the URL")
+    elif _binds_address(facts) and bound not in ("", asking.peer):
+        raise BoundElsewhere("this permission is used at another address; ask for a grant where you are")
+
+
+async def permit(connection: asyncpg.Connection, ticket: Pass, asking: Asking, *, handed_over: bool = False) -> Permit:
+    """Ask whether the grant behind a pass lets this player see its camera; GrantEnded or BoundElsewhere if not.
+
+    A player that is `handed_over` has shown its device already.
+    """
     row = await connection.fetchrow(_PERMIT, ticket.grant_id, ticket.grant_at, ticket.camera_id)
     if row is None:
         raise GrantEnded("this permission is over or was revoked; ask for a new grant")
-    return Permit(ticket, dict(row))
+    facts = dict(row)
+    if not handed_over:
+        check(facts, ticket, asking)
+    return Permit(ticket, facts)
 
 
 def _viewer(facts: Mapping[str, Any], peer: str) -> dict[str, Any]:
@@ -109,105 +213,98 @@ def _entry(allowed: Permit, act: str, outcome: str, peer: str, subject: UUID | N
 
 
 async def open(  # noqa: A001 - views.open(…) reads as what it does
-    writer: Writer, ticket: Pass, *, protocol: str, profile: str, gateway: str, node: str, peer: str
+    writer: Writer, ticket: Pass, asking: Asking, carrier: Carrier, *, handed_over: bool = False
 ) -> Opened:
-    """Open a view: asked again, written with its entry and committed. Only then may the first byte leave.
+    """Open a view: asked again, admitted, written with its entry and committed. Only then may the first byte leave.
 
-    An older player of the same URL is told to go (it was taken over) when this commits.
+    An older player of the same URL is told to go (it was taken over) when this commits, as is who gives way to an
+    emergency. Raises GrantEnded, BoundElsewhere, TooManyViews, CameraFull, GatewayFull, or AuditUnavailable.
     """
 
     async def work(connection: asyncpg.Connection) -> Opened:
-        allowed = await permit(connection, ticket)
-        facts = allowed.facts
-        view_id = new_id()
-        kind = "snapshot" if protocol == "snapshot" else "live"
-        entry = _entry(allowed, "view.opened", "done", peer, view_id, protocol=protocol, gateway=gateway)
-        await entries.store(connection, [entry])
-        at = await connection.fetchval(
-            _OPEN, view_id, entry.id, ticket.grant_id, ticket.grant_at, ticket.camera_id, facts["owner_agency_id"],
-            facts["user_id"], facts["agency_id"], kind, protocol, profile, gateway, node, peer,
-        )  # fmt: skip
-        if kind == "live":
-            news = f"{TAKEN_OVER} {ticket.grant_id} {ticket.camera_id} {protocol} {view_id}"
+        allowed = await permit(connection, ticket, asking, handed_over=handed_over)
+        facts, view_id = allowed.facts, new_id()
+        key = (ticket.grant_id, ticket.camera_id, asking.protocol)
+        gone = await limits.admit(connection, facts, key, view_id, carrier.gateway, carrier.limits)
+        if _binds_address(facts) and not facts["bound_address"]:
+            bound = await connection.fetchval(_BIND, ticket.grant_id, ticket.grant_at, asking.peer)
+            if not bound:
+                raise BoundElsewhere("this permission is used at another address; ask for a grant where you are")
+        if facts["manifested"]:
+            at = await _show(connection, allowed, view_id, asking, carrier)
+        else:
+            at = await _record(connection, allowed, view_id, asking, carrier, pre_empted=gone)
+        if asking.protocol != "snapshot":
+            news = f"{TAKEN_OVER} {ticket.grant_id} {ticket.camera_id} {asking.protocol} {view_id}"
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, news)
-        return Opened(view_id, at, allowed, protocol, peer)
+        return Opened(view_id, at, allowed, asking.protocol, asking.peer)
 
     result: Opened = await writer.transact(work)
     return result
 
 
-async def failed(writer: Writer, allowed: Permit, *, protocol: str, peer: str, reason: str) -> None:
+async def _record(
+    connection: asyncpg.Connection, allowed: Permit, view_id: UUID, asking: Asking, carrier: Carrier,
+    *, pre_empted: Sequence[UUID],
+) -> datetime:  # fmt: skip
+    facts, ticket = allowed.facts, allowed.ticket
+    more = {"pre_empted_view_ids": list(pre_empted)} if pre_empted else {}
+    entry = _entry(
+        allowed, "view.opened", "done", asking.peer, view_id, protocol=asking.protocol, gateway=carrier.gateway, **more
+    )  # fmt: skip
+    await entries.store(connection, [entry])
+    kind = "snapshot" if asking.protocol == "snapshot" else "live"
+    at: datetime = await connection.fetchval(
+        _OPEN, view_id, entry.id, ticket.grant_id, ticket.grant_at, ticket.camera_id, facts["owner_agency_id"],
+        facts["user_id"], facts["agency_id"], kind, asking.protocol, ticket.profile, carrier.gateway, carrier.node,
+        asking.peer, asking.session_ref, facts["urgency"], limits.is_protected(facts),
+    )  # fmt: skip
+    return at
+
+
+async def _show(
+    connection: asyncpg.Connection, allowed: Permit, view_id: UUID, asking: Asking, carrier: Carrier
+) -> datetime:
+    facts, ticket = allowed.facts, allowed.ticket
+    at: datetime = await connection.fetchval(
+        _SHOW, view_id, ticket.grant_id, ticket.grant_at, facts["duty_id"], facts["terminal_id"], facts["user_id"],
+        facts["agency_id"], facts["owner_agency_id"], ticket.camera_id, asking.protocol, ticket.profile,
+        carrier.gateway, carrier.node, asking.peer,
+    )  # fmt: skip
+    return at
+
+
+async def failed(writer: Writer, allowed: Permit, asking: Asking, *, reason: str) -> None:
     """Write down that a permitted view could not begin, because the camera or its line did not answer."""
-    entry = _entry(allowed, "view.failed", "failed", peer, None, protocol=protocol, reason=reason)
+    entry = _entry(allowed, "view.failed", "failed", asking.peer, None, protocol=asking.protocol, reason=reason)
     await writer.transact(lambda connection: entries.store(connection, [entry]))
 
 
-async def close(
-    writer: Writer, view: Opened, *, cause: str, sent_bytes: int, seconds: float, first_byte_at: datetime | None
-) -> None:
+async def close(writer: Writer, view: Opened, ending: Ending) -> None:
     """Close a view with what was carried and why it ended; harmless when it is closed already."""
-
-    async def work(connection: asyncpg.Connection) -> None:
-        entry = _entry(
-            view.permit, "view.closed", "done", view.peer, view.id,
-            cause=cause, bytes=sent_bytes, seconds=round(seconds, 3), protocol=view.protocol,
-        )  # fmt: skip
-        closed = await connection.fetchrow(
-            _CLOSE, view.id, view.at, cause, sent_bytes, round(seconds, 3), first_byte_at, entry.id
-        )
-        if closed is not None:
-            await entries.store(connection, [entry])
-
-    await writer.transact(work)
+    if view.manifested:
+        await writer.transact(lambda connection: connection.execute(_END_SHOWING, view.id, ending.cause, ending.bytes))
+    else:
+        await writer.transact(lambda connection: write_close(connection, view.id, view.at, ending))
 
 
-async def still_permitted(connection: asyncpg.Connection, tickets: Sequence[Pass]) -> list[float | None]:
-    """For each pass the seconds it still has, or None when it is over: what a running view is checked against."""
-    found: list[float | None] = []
-    for ticket in tickets:
-        row = await connection.fetchrow(
-            f"SELECT extract(epoch FROM g.expires_at - now())::float8 AS seconds_left {_ALIVE}",  # noqa: S608 - our own SQL
-            ticket.grant_id,
-            ticket.grant_at,
-            ticket.camera_id,
-        )
-        found.append(row["seconds_left"] if row else None)
-    return found
-
-
-async def close_orphans(writer: Writer, node: str) -> int:
-    """Say that this node lives, and close the views of nodes that have been silent: their process died.
-
-    How much they carried after their last word is not known; the entry says so by its cause.
-    """
-
-    async def work(connection: asyncpg.Connection) -> int:
-        await connection.execute(
-            "INSERT INTO nodes (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET seen_at = now()", node
-        )
-        rows = await connection.fetch(
-            "SELECT v.id, v.at, v.camera_id, v.owner_agency_id, v.grant_id, v.user_id, v.protocol FROM views v"
-            " LEFT JOIN nodes n ON n.name = v.node"
-            " WHERE v.closed_at IS NULL AND (n.name IS NULL OR n.seen_at < now() - make_interval(secs => $1))"
-            " FOR UPDATE OF v SKIP LOCKED LIMIT 200",
-            float(NODE_SILENT_SECONDS),
-        )
-        for row in rows:
-            entry = entries.entry(
-                None, "view.closed", camera_id=row["camera_id"], owner_agency_id=row["owner_agency_id"],
-                subject=("view", row["id"]), cause="node_lost", grant_id=row["grant_id"], user_id=row["user_id"],
-                protocol=row["protocol"],
-            )  # fmt: skip
-            await connection.execute(
-                "UPDATE views SET closed_at = now(), cause = 'node_lost', closed_entry_id = $3,"
-                " seconds = extract(epoch FROM now() - at) WHERE id = $1 AND at = $2",
-                row["id"], row["at"], entry.id,
-            )  # fmt: skip
-            await entries.store(connection, [entry])
-        return len(rows)
-
-    closed: int = await writer.transact(work)
-    return closed
+async def write_close(connection: asyncpg.Connection, view_id: UUID, at: datetime, ending: Ending) -> bool:
+    """Close a view with its entry, in the caller's transaction; False when it was closed already."""
+    entry_id = new_id()
+    seconds = round(ending.seconds, 3)
+    row = await connection.fetchrow(
+        _CLOSE, view_id, at, ending.cause, ending.bytes, seconds, ending.first_byte_at, entry_id
+    )
+    if row is None:
+        return False
+    made = entries.entry(
+        None, "view.closed", camera_id=row["camera_id"], owner_agency_id=row["owner_agency_id"],
+        subject=("view", view_id), restriction=row["restriction"], grant_id=row["grant_id"],
+        user_id=row["user_id"], login=row["login"], agency_id=row["agency_id"], address=row["peer"],
+        protocol=row["protocol"], gateway=row["gateway"], cause=ending.cause, bytes=row["bytes"], seconds=seconds,
+    )  # fmt: skip
+    await entries.store(connection, [replace(entries.of_body(made, row["body_id"]), id=entry_id)])
+    return True
 
 
 def _known_to(actor: Actor) -> ColumnElement[bool]:
@@ -224,7 +321,8 @@ async def listed(
     query = (
         select(
             View.id, View.at, View.camera_id, CameraPosition.name.label("camera"), View.grant_id, View.protocol,
-            View.kind, View.closed_at, View.cause, View.bytes, View.seconds, User.login, Agency.name.label("agency"),
+            View.profile, View.gateway, View.kind, View.urgency, View.closed_at, View.cause, View.bytes, View.seconds,
+            User.login, Agency.name.label("agency"),
         )
         .join(CameraPosition, CameraPosition.id == View.camera_id)
         .join(User, User.id == View.user_id)

@@ -7,7 +7,7 @@ A caller is answered only after the commit; a batch that fails fails every waite
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ from app.access.rights import agreement_covers
 from app.audit.entries import Entry
 from app.database import Database, lost
 from app.errors import AuditUnavailable, Conflict, KeyReused
+from app.streams.profiles import Offer, offers_of
 
 log = logging.getLogger("gwanje.writer")
 
@@ -41,6 +42,8 @@ class Wish:
     basis: str
     refs: str  # JSON text
     incident_id: UUID | None
+    event_id: UUID | None
+    urgency: int
     exercise: bool
     protocols: list[str]
     quality: str
@@ -56,6 +59,12 @@ class Given:
     camera_id: UUID
     expires_at: datetime
     entry_id: UUID
+    offers: tuple[Offer, ...] = ()
+
+
+# What a camera offers to watch; `c` is the camera's id. Addresses stay out of it.
+OFFERS = """(SELECT jsonb_agg(jsonb_build_object('profile', x.profile, 'codec', x.codec, 'width', x.width,
+    'height', x.height, 'kbps', x.kbps)) FROM stream_sources x WHERE x.position_id = {camera} AND x.mode = 'live')"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +87,15 @@ class _Waiter:
 _GIVE = f"""
 WITH wish AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
-        $9::uuid[], $10::boolean[], $11::text[], $12::text[], $13::int[], $14::bytea[], $15::text[], $16::bytea[])
+        $9::uuid[], $10::boolean[], $11::text[], $12::text[], $13::int[], $14::bytea[], $15::text[], $16::bytea[],
+        $17::uuid[], $18::smallint[])
     AS w (grant_id, entry_id, camera_id, session_id, kind, purpose, basis, refs, incident_id, exercise, protocols,
-        quality, seconds, digest, payload, salt)
+        quality, seconds, digest, payload, salt, event_id, urgency)
 ), allowed AS (
     SELECT wish.*, p.owner_agency_id, s.user_id, s.appointment_id, s.terminal_id, s.duty_id, o.agency_id, g.body_id,
-        a.id AS agreement_id,
-        least(s.expires_at, o.valid_to, a.valid_to) AS latest,
-        least(s.expires_at, o.valid_to, a.valid_to,
+        a.id AS agreement_id, a.approval_id,
+        least(s.expires_at, o.valid_to, a.valid_to, a.approved_to) AS latest,
+        least(s.expires_at, o.valid_to, a.valid_to, a.approved_to,
             now() + make_interval(secs => least(wish.seconds, a.grant_seconds))) AS expires
     FROM wish
     JOIN camera_positions p ON p.id = wish.camera_id AND p.has_stream AND p.retired_at IS NULL
@@ -95,12 +105,16 @@ WITH wish AS (
         AND (o.valid_to IS NULL OR o.valid_to > now())
     JOIN agencies g ON g.id = o.agency_id
     LEFT JOIN LATERAL (
-        SELECT a.id, a.valid_to, a.grant_seconds FROM agreements a
-        WHERE NOT p.owner_agency_id = ANY(g.acts_for_ids) AND a.approval = 'auto'
+        SELECT a.id, a.valid_to, a.grant_seconds, v.id AS approval_id, v.valid_to AS approved_to FROM agreements a
+        LEFT JOIN approvals v ON a.approval = 'center' AND v.agreement_id = a.id AND v.approved AND v.valid_to > now()
+            AND v.user_id = s.user_id AND wish.camera_id = ANY(v.camera_ids) AND v.use_purpose = wish.purpose
+            AND v.basis = wish.basis
+        WHERE NOT p.owner_agency_id = ANY(g.acts_for_ids) AND wish.purpose <> ''
+            AND (a.approval = 'auto' OR v.id IS NOT NULL)
             AND (a.use_purposes = '{{}}' OR wish.purpose = ANY(a.use_purposes))
             AND (a.bases = '{{}}' OR wish.basis = ANY(a.bases))
             AND {agreement_covers(verb="'view'", camera="p", agencies="g.acts_for_ids")}
-        ORDER BY a.valid_to DESC NULLS FIRST LIMIT 1
+        ORDER BY a.approval, a.valid_to DESC NULLS FIRST, v.valid_to DESC NULLS LAST LIMIT 1
     ) a ON true
     WHERE p.owner_agency_id = ANY(g.acts_for_ids) OR a.id IS NOT NULL
 ), entry AS (
@@ -112,13 +126,14 @@ WITH wish AS (
     INSERT INTO audit_pending (id) SELECT entry_id FROM allowed
 ), given AS (
     INSERT INTO grants (id, entry_id, kind, user_id, appointment_id, agency_id, session_id, terminal_id, duty_id,
-        owner_agency_id, agreement_id, camera_ids, use_purpose, basis, refs, incident_id, exercise, protocols, quality,
-        expires_at, latest_expires_at)
+        owner_agency_id, agreement_id, approval_id, camera_ids, use_purpose, basis, refs, incident_id, event_id,
+        urgency, exercise, protocols, quality, expires_at, latest_expires_at)
     SELECT grant_id, entry_id, kind, user_id, appointment_id, agency_id, session_id, terminal_id, duty_id,
-        owner_agency_id, agreement_id, ARRAY[camera_id], purpose, basis, refs::jsonb, incident_id, exercise,
-        string_to_array(protocols, ','), quality, expires, latest FROM allowed
+        owner_agency_id, agreement_id, approval_id, ARRAY[camera_id], purpose, basis, refs::jsonb, incident_id,
+        event_id, urgency, exercise, string_to_array(protocols, ','), quality, expires, latest FROM allowed
 )
-SELECT grant_id, now() AS at, camera_id, expires AS expires_at, entry_id FROM allowed
+SELECT grant_id, now() AS at, camera_id, expires AS expires_at, entry_id,
+    {OFFERS.format(camera="allowed.camera_id")} AS offers FROM allowed
 """  # noqa: S608 - our own SQL
 
 
@@ -188,7 +203,7 @@ class Writer:
                     waiter.answer.set_exception(unavailable())
             return
         self._wrote()
-        given = {row["grant_id"]: Given(**dict(row)) for row in rows}
+        given = {row["grant_id"]: given_of(row) for row in rows}
         for waiter in batch:
             with suppress(asyncio.InvalidStateError):
                 if id(waiter) in taken:
@@ -211,6 +226,11 @@ class Writer:
             raise unavailable() from error
         self._wrote()
         return result
+
+
+def given_of(row: Mapping[str, Any]) -> Given:
+    """A grant out of a row that names its columns as `Given` does; `offers` as the database's JSON."""
+    return Given(**{**dict(row), "offers": offers_of(row["offers"])})
 
 
 def unavailable() -> AuditUnavailable:
@@ -260,4 +280,6 @@ def _columns(wishes: Sequence[Wish]) -> tuple[list[Any], ...]:
         [w.entry.digest for w in wishes],
         [w.entry.payload for w in wishes],
         [w.entry.salt for w in wishes],
+        [w.event_id for w in wishes],
+        [w.urgency for w in wishes],
     )

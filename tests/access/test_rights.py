@@ -4,11 +4,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, null, select
 
 from app.access import agreements, rights
 from app.access.agreements import Terms
@@ -22,6 +23,7 @@ from app.registry import cameras
 from app.registry.cameras import Near, Search
 from app.routers.dependencies import MOST_PER_PAGE
 from tests import factories
+from tests.access.test_hours import by_paper, some_hours
 from tests.actors import actor
 
 PURPOSES = ("crime_prevention", "child_safety", "disaster", "facility")
@@ -47,10 +49,15 @@ class Paper:
     begins: timedelta
     ends: timedelta | None
     withdrawn: bool
+    hours: dict[str, Any] | None
 
-    def gives(self, acts_for: Sequence[UUID], verb: str, camera: Camera) -> bool:
-        """The rule of the design in plain words, read from the paper as of today."""
-        if self.withdrawn or self.begins > timedelta() or (self.ends is not None and self.ends <= timedelta()):
+    def gives(
+        self, acts_for: Sequence[UUID], verb: str, camera: Camera, now: datetime, later: timedelta = timedelta()
+    ) -> bool:
+        """The rule of the design in plain words, read from the paper as of now, or a little later."""
+        if self.withdrawn or self.begins > later or (self.ends is not None and self.ends <= later):
+            return False
+        if self.hours is not None and not by_paper(self.hours, now + later):
             return False
         if camera.owner != self.owner or self.grantee not in acts_for or verb not in self.verbs:
             return False
@@ -98,7 +105,7 @@ async def test_sql_memory_and_paper_agree_on_random_agreements(database: Databas
             Paper(
                 dice.choice(owners), dice.choice((police, station, fire)), some(dice, VERBS, 4), some(dice, areas, 2),
                 some(dice, PURPOSES, 2), begins, dice.choice([None, *(hour for hour in hours if hour > begins)]),
-                dice.random() < 0.2,
+                dice.random() < 0.2, some_hours(dice) if dice.random() < 0.6 else None,
             )
         )  # fmt: skip
     await store(database, placed, papers)
@@ -109,26 +116,31 @@ async def test_sql_memory_and_paper_agree_on_random_agreements(database: Databas
         for person in people:
             for verb in VERBS:
                 ids = [camera.id for camera in placed]
-                condition = (CameraPosition.id.in_(ids), rights.permitted(person, verb))
-                by_sql = set(await session.scalars(select(CameraPosition.id).where(*condition)))
                 scopes = await rights.scopes(session, person, verb)
-                by_memory = {
-                    camera.id
-                    for camera in placed
-                    if any(scope.admits(camera.owner, camera.area_ids, camera.purposes, now) for scope in scopes)
-                }
-                by_paper = {
-                    camera.id
-                    for camera in placed
-                    if verb in ROLES[person.role]
-                    and (
-                        camera.owner in person.acts_for_ids
-                        or any(paper.gives(person.acts_for_ids, verb, camera) for paper in papers)
+                for later in (timedelta(), timedelta(minutes=dice.uniform(0, 59))):
+                    moment = now + later
+                    as_of = f"CAST('{moment.isoformat()}' AS timestamptz)"
+                    condition = rights.permitted(person, verb, **({"moment": as_of} if later else {}))
+                    by_sql = set(
+                        await session.scalars(select(CameraPosition.id).where(CameraPosition.id.in_(ids), condition))
                     )
-                }
-                assert by_sql == by_paper, (person.role, verb)
-                assert by_memory == by_paper, (person.role, verb)
-                outcomes.add(bool(by_paper) and len(by_paper) < len(placed))
+                    by_memory = {
+                        camera.id
+                        for camera in placed
+                        if any(scope.admits(camera.owner, camera.area_ids, camera.purposes, moment) for scope in scopes)
+                    }
+                    read = {
+                        camera.id
+                        for camera in placed
+                        if verb in ROLES[person.role]
+                        and (
+                            camera.owner in person.acts_for_ids
+                            or any(paper.gives(person.acts_for_ids, verb, camera, now, later) for paper in papers)
+                        )
+                    }
+                    assert by_sql == read, (person.role, verb)
+                    assert by_memory == read, (person.role, verb)
+                    outcomes.add(bool(read) and len(read) < len(placed))
     assert outcomes == {True, False}  # some saw a part, some nothing or all
 
 
@@ -164,6 +176,7 @@ async def store(database: Database, placed: Sequence[Camera], papers: Sequence[P
                     "installation_purposes": list(paper.purposes), "valid_from": now + paper.begins,
                     "valid_to": None if paper.ends is None else now + paper.ends,
                     "withdrawn_at": now if paper.withdrawn else None,
+                    "hours": null() if paper.hours is None else paper.hours,
                 }
                 for paper in papers
             ],

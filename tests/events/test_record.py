@@ -156,7 +156,7 @@ def test_harmless_data_is_taken(data: dict[str, Any]) -> None:
         ({"source": "a" * 201}, "source"),
         ({"source_key": "nul\0"}, "id"),
         ({"source_key": ""}, "id"),
-        ({"occurred_at": datetime.now(UTC) + timedelta(minutes=6)}, "time"),
+        ({"occurred_at": datetime.now(UTC) + timedelta(hours=6)}, "time"),
         ({"restriction": "nul\0"}, "restriction"),
         ({"restriction": "a" * 501}, "restriction"),
         ({"media_ref": "line\nbreak"}, "mediaref"),

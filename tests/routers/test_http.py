@@ -119,7 +119,7 @@ def test_every_refusal_has_a_code_of_its_own_and_stands_in_the_tree() -> None:
 
 
 def test_close_codes_instruct() -> None:
-    again = {Kind.TOO_MANY, Kind.UNAVAILABLE, Kind.NO_PICTURE}
+    again = {Kind.TOO_MANY, Kind.UNAVAILABLE, Kind.NO_PICTURE, Kind.MOVED}
     assert {kind for kind in Kind if 4300 <= kind.close_code < 4400} == again
     assert all(4400 <= kind.close_code < 4500 for kind in set(Kind) - again)
     assert len({kind.close_code for kind in Kind}) == len(Kind)

@@ -1,4 +1,4 @@
-"""A camera to test against: RTSP over TCP, H.264 and PCMU, Digest or Basic, and the faults that real ones show."""
+"""A camera to test against: RTSP over TCP, H.264 or H.265 and PCMU, Digest or Basic, and the faults of real ones."""
 
 import asyncio
 import base64
@@ -7,63 +7,41 @@ import itertools
 import secrets
 import ssl
 import struct
-import subprocess
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Literal, Self
 
-import imageio_ffmpeg
+from tests.streams.film import FRAMES_PER_SECOND, GOP_FRAMES, Units, access_units
 
-FRAMES_PER_SECOND = 15
-GOP_FRAMES = 15
 AUDIO_EVERY_FRAMES = 3
 Fault = Literal[
-    "", "silent", "garbage", "endless_headers", "endless_body", "redirect", "no_picture", "mjpeg", "flood", "no_sprop"
+    "",
+    "silent",
+    "garbage",
+    "endless_headers",
+    "slow_headers",
+    "endless_body",
+    "redirect",
+    "no_picture",
+    "mjpeg",
+    "flood",
+    "no_sprop",
+    "tiny_frames",
+    "blank_lines",
+    "messages",
 ]
 
 
-@cache
-def access_units() -> list[list[bytes]]:
-    """Four seconds of a moving picture as access units of NAL units, each GOP with its parameter sets."""
-    annexb = subprocess.run(
-        [
-            *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi"),
-            *("-i", f"testsrc2=size=320x180:rate={FRAMES_PER_SECOND}", "-t", "4", "-pix_fmt", "yuv420p"),
-            *(
-                "-c:v",
-                "libx264",
-                "-preset",
-                "ultrafast",
-                "-tune",
-                "zerolatency",
-                "-profile:v",
-                "baseline",
-                "-g",
-                str(GOP_FRAMES),
-            ),
-            *("-x264-params", "repeat-headers=1:aud=1:scenecut=0:sliced-threads=0:threads=1", "-f", "h264", "pipe:1"),
-        ],
-        check=True,
-        capture_output=True,
-    ).stdout
-    units: list[list[bytes]] = []
-    for nal in annexb.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]:
-        if nal[0] & 31 == 9:
-            units.append([])
-        else:
-            units[-1].append(nal)
-    return units
-
-
-def _rtp_of(nal: bytes, last: bool, sequence: itertools.count, timestamp: int) -> list[bytes]:
-    """RFC 6184: one packet, or FU-A fragments of 1,200 bytes."""
+def _rtp_of(nal: bytes, codec: str, last: bool, sequence: itertools.count, timestamp: int) -> list[bytes]:
+    """RFC 6184, RFC 7798: one packet, or fragmentation units of 1,200 bytes."""
     if len(nal) <= 1200:
         payloads = [nal]
     else:
-        pieces = [nal[1:][i : i + 1200] for i in range(0, len(nal) - 1, 1200)]
+        header = 2 if codec == "h265" else 1
+        kind = nal[0] >> 1 & 63 if codec == "h265" else nal[0] & 31
+        indicator = bytes([nal[0] & 0x81 | 49 << 1, nal[1]]) if codec == "h265" else bytes([nal[0] & 0xE0 | 28])
+        pieces = [nal[header:][i : i + 1200] for i in range(0, len(nal) - header, 1200)]
         payloads = [
-            bytes([nal[0] & 0xE0 | 28, (0x80 if i == 0 else 0) | (0x40 if i == len(pieces) - 1 else 0) | nal[0] & 31])
-            + piece
+            indicator + bytes([(0x80 if i == 0 else 0) | (0x40 if i == len(pieces) - 1 else 0) | kind]) + piece
             for i, piece in enumerate(pieces)
         ]
     return [
@@ -85,11 +63,24 @@ class FakeCamera:
     fault: Fault = ""
     port: int = 0
     tls: ssl.SSLContext | None = None
+    codec: Literal["h264", "h265"] = "h264"
+    film: Units | None = None
+    """What it shows; another one is shown from the next GOP on."""
+    described: Units | None = None
+    """What its description speaks of, where that is not what it shows."""
+    control: str = "trackID=1"
+    content_base: str = ""
     plays: int = 0
     requests: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _tasks: set[asyncio.Task] = field(default_factory=set)
+
+    _torrent = {  # noqa: RUF012 - of one frame's time
+        "tiny_frames": struct.pack(">cBH12s", b"$", 9, 12, b"x") * 20_000,
+        "blank_lines": b"\r\n" * 200_000,
+        "messages": b"RTSP/1.0 200 OK\r\n\r\n" * 5000,
+    }
 
     @property
     def url(self) -> str:
@@ -97,7 +88,7 @@ class FakeCamera:
 
     async def __aenter__(self) -> Self:
         self.nonce = secrets.token_hex(8)
-        access_units()
+        self.film = self.film or access_units(self.codec)
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -147,7 +138,7 @@ class FakeCamera:
             method, uri, _ = lines[0].split(" ")
             headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
             self.requests.append(f"{method} {uri}")
-            if self.fault in {"silent", "garbage", "endless_headers", "endless_body"}:
+            if self.fault in {"silent", "garbage", "endless_headers", "slow_headers", "endless_body"}:
                 await self._misbehave(reader, writer)
             if self.fault == "redirect":
                 writer.write(
@@ -158,7 +149,8 @@ class FakeCamera:
                 self._answer(writer, headers, "401 Unauthorized", f"WWW-Authenticate: {self._challenge()}\r\n")
                 continue
             if method == "DESCRIBE":
-                base = f"rtsp://10.99.99.99/media/live/{self.port}/"  # behind address translation: not where it was reached
+                # behind address translation: not where it was reached
+                base = self.content_base or f"rtsp://10.99.99.99/media/live/{self.port}/"
                 self._answer(
                     writer, headers, "200 OK", f"Content-Base: {base}\r\nContent-Type: application/sdp\r\n", self._sdp()
                 )
@@ -218,11 +210,16 @@ class FakeCamera:
         return kind == "Digest" and said.get("uri") == uri and said.get("response") == expected
 
     def _sdp(self) -> bytes:
-        parameter_sets = ",".join(base64.b64encode(nal).decode() for nal in access_units()[0][:2])
-        sprop = "" if self.fault == "no_sprop" else f";sprop-parameter-sets={parameter_sets}"
-        h264 = f"96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1{sprop}\r\n"
+        first = (self.described or self.film)[0]
+        sets = [base64.b64encode(nal).decode() for nal in first]
+        if self.codec == "h265":
+            sprop = f";sprop-vps={sets[0]};sprop-sps={sets[1]};sprop-pps={sets[2]}"
+        else:
+            sprop = f";sprop-parameter-sets={sets[0]},{sets[1]}"
+        sprop = "" if self.fault == "no_sprop" else sprop
+        carried = f"96\r\na=rtpmap:96 {self.codec.upper()}/90000\r\na=fmtp:96 packetization-mode=1{sprop}\r\n"
         jpeg = "26\r\n"
-        video = f"m=video 0 RTP/AVP {jpeg if self.fault == 'mjpeg' else h264}a=control:trackID=1\r\n"
+        video = f"m=video 0 RTP/AVP {jpeg if self.fault == 'mjpeg' else carried}a=control:{self.control}\r\n"
         return (
             "v=0\r\no=- 1 1 IN IP4 10.99.99.99\r\ns=fake\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\na=control:*\r\n"
             f"m=audio 0 RTP/AVP 0\r\na=control:trackID=2\r\n{video}"
@@ -233,32 +230,37 @@ class FakeCamera:
             "garbage": b"\x16\x03 not rtsp\r\n\r\n",
             "endless_headers": b"X-Padding: " + b"x" * 1000 + b"\r\n",
             "endless_body": b"z" * 1000,
+            "slow_headers": b"x",
         }
-        if self.fault == "endless_headers":
+        if self.fault in {"endless_headers", "slow_headers"}:
             writer.write(b"RTSP/1.0 200 OK\r\n")
         if self.fault == "endless_body":
-            writer.write(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 99999999\r\n\r\n")
+            writer.write(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 10000000000\r\n\r\n")
         while self.fault and not reader.at_eof():
             writer.write(pieces.get(self.fault, b""))
             await writer.drain()
-            await asyncio.sleep(0.001 if self.fault != "silent" else 0.1)
+            await asyncio.sleep(0.1 if self.fault in {"silent", "slow_headers"} else 0.001)
 
     async def _play(self, writer, tracks: dict[str, int]) -> None:
         """Live: whoever comes joins in the middle of a GOP. Timestamps go on over the loop's seam."""
-        video = next((channel for uri, channel in tracks.items() if "trackID=1" in uri), None)
+        video = next(channel for uri, channel in tracks.items() if "trackID=2" not in uri)
         audio = next((channel for uri, channel in tracks.items() if "trackID=2" in uri), None)
-        sequence, audio_sequence, units = itertools.count(1), itertools.count(1), access_units()
+        sequence, audio_sequence, units = itertools.count(1), itertools.count(1), self.film
         loop = asyncio.get_running_loop()
         start = loop.time()
         for number in itertools.count(GOP_FRAMES - 2):
             if self.fault == "no_picture":
                 await asyncio.sleep(0.2)
                 continue
+            if number % GOP_FRAMES == 0:
+                units = self.film
             unit = units[number % len(units)]
             packets = [
                 p
                 for i, nal in enumerate(unit)
-                for p in _rtp_of(nal, i == len(unit) - 1, sequence, number * 90_000 // FRAMES_PER_SECOND & 0xFFFFFFFF)
+                for p in _rtp_of(
+                    nal, self.codec, i == len(unit) - 1, sequence, number * 90_000 // FRAMES_PER_SECOND & 0xFFFFFFFF
+                )
             ]
             data = b"".join(struct.pack(">cBH", b"$", video, len(p)) + p for p in packets)
             if audio is not None and number % AUDIO_EVERY_FRAMES == 0:
@@ -267,6 +269,6 @@ class FakeCamera:
                     + b"\xff" * 1600
                 )
                 data += struct.pack(">cBH", b"$", audio, len(p)) + p
-            writer.write(data * (400 if self.fault == "flood" else 1))
+            writer.write(self._torrent.get(self.fault, b"") + data * (400 if self.fault == "flood" else 1))
             await writer.drain()
             await asyncio.sleep(max(0, start + (number - GOP_FRAMES + 3) / FRAMES_PER_SECOND - loop.time()))

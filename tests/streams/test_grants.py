@@ -60,7 +60,7 @@ async def test_a_grant_is_never_without_its_entry(client: httpx.AsyncClient, dat
     assert response.status_code == 201
     grant = response.json()["grants"][0]
     assert response.headers["cache-control"] == "no-store"
-    assert {stream["protocol"] for stream in grant["streams"]} == {"fmp4", "hls", "snapshot"}
+    assert {stream["protocol"] for stream in grant["streams"]} == {"fmp4", "mse", "hls", "snapshot"}
     (entry,) = await entries_of(database, house.cameras[0])
     assert str(entry["id"]) == grant["receipt"]["entry_id"]
     assert (entry["act"], entry["outcome"], entry["owner_agency_id"]) == ("grant.given", "done", house.district)
@@ -233,7 +233,7 @@ async def test_who_is_gone_when_the_batch_is_written_gets_nothing(database: Data
         entry = entries.entry(actor, "grant.given", camera_id=house.cameras[0])
         return Wish(
             new_id(), entry, house.cameras[0], actor.session_id, "emergency", REASON["purpose"], REASON["basis"], "[]",
-            None, False, ["fmp4"], "main", 60,
+            None, None, 1, False, ["fmp4"], "main", 60,
         )  # fmt: skip
 
     assert len(await writer.give([wish()])) == 1

@@ -4,25 +4,16 @@ import asyncio
 import logging
 import os
 import signal
-import ssl
 import time
 from contextlib import suppress
-from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
-from app.clock import now
 from app.errors import CameraOffline, UnsafeSource
 from app.registry.addresses import safe_source
+from app.streams.embedded import connection, rtsp_proxy
 from app.streams.embedded import pull as pull_module
-from app.streams.embedded import rtsp_proxy
 from app.streams.embedded.boxes import Fragment
 from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import START_SECONDS, Cause, Lost
@@ -153,42 +144,7 @@ async def test_a_camera_that_is_not_there_or_not_ours():
     known, pull = set(children()), pull_of(camera)
     with pytest.raises(CameraOffline, match="refuses the connection"):
         await pull.start()
-    for url in ("http://127.0.0.1:1/x", "https://127.0.0.1/x"):
-        with pytest.raises(CameraOffline, match="rtsp"):
-            await CameraPull(safe_source(url, LOOPBACK), LOOPBACK).start()
     assert set(children()) == known
-
-
-def certificate(folder: Path) -> Path:
-    """For 127.0.0.1, signed by itself: certificate and key in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "camera")])
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now() - timedelta(days=1))
-        .not_valid_after(now() + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "camera.pem"
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file.write_bytes(made.public_bytes(Encoding.PEM) + secret)
-    return file
-
-
-async def test_rtsps_is_played_where_the_certificate_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(file := certificate(tmp_path))
-    async with FakeCamera(tls=tls) as camera:
-        with pytest.raises(CameraOffline, match="certificate is not trusted"):
-            await pull_of(camera).start()
-        assert camera.requests == []
-        monkeypatch.setenv("SSL_CERT_FILE", str(file))
-        pull = pull_of(camera)
-        await pull.start()
-        assert decoded(joined(pull, pull.gop))
-        await pull.stop()
-        await until(lambda: camera.ended == ["teardown"] and not camera.connections)
 
 
 async def test_a_camera_without_parameter_sets_in_its_description():
@@ -229,7 +185,7 @@ async def test_a_camera_that_falls_silent_is_lost(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_flood_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(rtsp_proxy, "MAX_BITS_PER_SECOND", 8_000_000)
+    monkeypatch.setattr(connection, "MAX_BITS_PER_SECOND", 8_000_000)
     async with FakeCamera() as camera:
         pull, notes = pull_of(camera), Notes()
         await pull.start()

@@ -4,31 +4,17 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from app.errors import CameraOffline, UnsafeSource
-from app.streams.embedded import relay, watched
+from app.streams.embedded import relay, turns, watched_camera
 from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import Cause
 from app.streams.embedded.relay import RelayedPull
-from app.streams.embedded.watched import Pulls
 from tests.streams.fake_camera import FakeCamera
-from tests.streams.watching import LOOPBACK, Notes, alive, children, decoded, joined, until
-
-
-@asynccontextmanager
-async def processes(run_dir: Path, count: int = 2, linger_seconds: float = 5) -> AsyncIterator[list[Pulls]]:
-    """As many `Pulls` as processes would have; locks and sockets do not know the difference."""
-    all_pulls = [Pulls(run_dir, LOOPBACK, linger_seconds=linger_seconds) for _ in range(count)]
-    try:
-        yield all_pulls
-    finally:
-        for pulls in all_pulls:
-            await pulls.close()
+from tests.streams.watching import Notes, alive, children, decoded, joined, processes, until
 
 
 @pytest.fixture(params=["short", "a-folder-whose-name-is-so-long-that-no-unix-socket-path-could-hold-it/" * 2])
@@ -110,7 +96,7 @@ async def test_a_lost_camera_is_said_to_be_the_camera_everywhere(tmp_path: Path)
 
 
 async def test_an_offline_camera_is_asked_once_and_refused_to_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(watched, "START_SECONDS", 1.0)
+    monkeypatch.setattr(watched_camera, "START_SECONDS", 1.0)
     async with FakeCamera(fault="silent") as camera, processes(tmp_path) as (one, two):
         known = set(children())
         outcomes = await asyncio.gather(
@@ -118,7 +104,11 @@ async def test_an_offline_camera_is_asked_once_and_refused_to_all(tmp_path: Path
         )
         assert [type(outcome) for outcome in outcomes] == [CameraOffline] * 3
         assert len(camera.requests) == 1
+        with pytest.raises(CameraOffline, match="in time"):  # by what was found a moment ago
+            await two.open("c", camera.url)
+        assert len(camera.requests) == 1
         camera.fault = ""
+        monkeypatch.setattr(turns, "REFUSED_AGAIN_SECONDS", 0)
         assert (await two.open("c", camera.url)).gop
         with pytest.raises(UnsafeSource):
             await one.open("d", "file:///etc/passwd")
@@ -130,12 +120,12 @@ async def test_a_puller_that_is_about_to_come_or_to_leave_is_waited_for(tmp_path
     async with FakeCamera() as camera, processes(tmp_path, 1) as (pulls,):
         await (await pulls.open("c", camera.url)).stop()
         (path,) = tmp_path.glob("pull-*.lock")
-        lock = watched._try_lock(path)
-        assert lock is not None
+        turn = turns.take(path)
+        assert turn is not None
         opening = asyncio.ensure_future(pulls.open("c", camera.url))
         await asyncio.sleep(0.2)
         assert not opening.done()
-        os.close(lock)
+        turn.give_back()
         assert isinstance(await opening, CameraPull)
 
 

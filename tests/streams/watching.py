@@ -3,7 +3,8 @@
 import asyncio
 import io
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ from app.registry.addresses import networks_of, safe_source
 from app.streams.embedded.boxes import Fragment, Init
 from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import Lost, Pull
+from app.streams.embedded.watched import Pulls
 from tests.streams.fake_camera import FakeCamera
 
 LOOPBACK = networks_of("127.0.0.0/8")
@@ -94,3 +96,33 @@ async def hand_pull() -> HandPull:
     pull.give(0, True)
     await starting
     return pull
+
+
+class Reports:
+    """What was told of cameras that are lost and restored, by all processes that it is given to."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, ...]] = []
+
+    def lost(self, camera: str, detail: str) -> None:
+        self.told.append(("lost", camera, detail))
+
+    def restored(self, camera: str) -> None:
+        self.told.append(("restored", camera))
+
+
+@asynccontextmanager
+async def processes(
+    run_dir: Path, count: int = 2, linger_seconds: float = 5, reports: Reports | None = None
+) -> AsyncIterator[list[Pulls]]:
+    """As many `Pulls` as processes would have; locks and sockets do not know the difference."""
+    told = reports or Reports()
+    all_pulls = [
+        Pulls(run_dir, LOOPBACK, linger_seconds=linger_seconds, on_lost=told.lost, on_restored=told.restored)
+        for _ in range(count)
+    ]
+    try:
+        yield all_pulls
+    finally:
+        for pulls in all_pulls:
+            await pulls.close()

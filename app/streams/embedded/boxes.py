@@ -32,6 +32,11 @@ class Init:
     """Units per second of every time in the fragments."""
     default_duration: int
     default_flags: int
+    configuration: bytes = b""
+    """Body of avcC or hvcC, where the parameter sets stand."""
+    entry_at: int = 0
+    """Where in `data` the name of the sample entry stands."""
+    configuration_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,19 @@ def _u32(box: bytes, at: int, end: int) -> int:
     return int(_U32.unpack_from(box, at)[0])
 
 
+def video_entries(moov: bytes) -> list[str]:
+    """Sample entries (avc1, hvc1, mp4v, …) of the video tracks in a `moov` of anybody's. Raises NotFragmentedMp4."""
+    found = []
+    for kind, start, end in _children(moov):
+        if kind == b"trak":
+            track = _HEADER.pack(end - start + _HEADER_BYTES, kind) + moov[start:end]
+            at, _ = _find(track, b"mdia", b"hdlr")
+            if track[at + 8 : at + 12] == b"vide":
+                at, _ = _find(track, b"mdia", b"minf", b"stbl", b"stsd")
+                found.append(track[at + 12 : at + 16].decode("ascii", "replace"))
+    return found
+
+
 def _init(ftyp: bytes, moov: bytes) -> Init:
     if sum(kind == b"trak" for kind, _, _ in _children(moov)) != 1:
         raise NotFragmentedMp4("not exactly one track")  # a second track could be sound, which never passes
@@ -141,7 +159,9 @@ def _init(ftyp: bytes, moov: bytes) -> Init:
     if end - start < _VISUAL_ENTRY_BYTES or not timescale:
         raise NotFragmentedMp4("no usable sample entry")
     size = _u32(moov, start + 24, end)
-    settings = {k: moov[s:e] for k, s, e in _children(moov, start + _VISUAL_ENTRY_BYTES, end)}
+    places = {k: (s, e) for k, s, e in _children(moov, start + _VISUAL_ENTRY_BYTES, end)}
+    settings = {k: moov[s:e] for k, (s, e) in places.items()}
+    configuration = places.get(b"avcC") or places.get(b"hvcC") or (0, 0)
     trex, trex_end = _find(moov, b"mvex", b"trex")
     return Init(
         data=ftyp + moov,
@@ -151,6 +171,9 @@ def _init(ftyp: bytes, moov: bytes) -> Init:
         timescale=timescale,
         default_duration=_u32(moov, trex + 12, trex_end),
         default_flags=_u32(moov, trex + 20, trex_end),
+        configuration=moov[slice(*configuration)],
+        entry_at=len(ftyp) + start - 4,
+        configuration_at=len(ftyp) + configuration[0],
     )
 
 
@@ -191,6 +214,22 @@ def _fragment(moof: bytes, mdat: bytes, init: Init) -> Fragment:
     if first_flags is None:
         raise NotFragmentedMp4("a fragment without a frame")
     return Fragment(moof + mdat, decode_time, duration, not first_flags & _NON_SYNC)
+
+
+def sample_size_at(fragment: bytes) -> int | None:
+    """Where in a fragment the size of its only sample is written; None where it has several."""
+    moof = fragment[: _u32(fragment, 0, len(fragment))]
+    default_at, own_at = None, None
+    for kind, start, end in _children(moof, *_find(moof, b"traf")):
+        flags = _u32(moof, start, end) & 0xFF_FFFF
+        if kind == b"tfhd" and flags & 0x10:
+            default_at = start + 8 + 8 * (flags & 1) + 4 * (flags >> 1 & 1) + 4 * (flags >> 3 & 1)
+        elif kind == b"trun":
+            if own_at is not None or _u32(moof, start + 4, end) != 1:
+                return None
+            before = 8 + 4 * (flags & 1) + 4 * (flags >> 2 & 1) + 4 * (flags >> 8 & 1)
+            own_at = start + before if flags & 0x200 else default_at
+    return own_at
 
 
 def _run(moof: bytes, start: int, end: int, flags: int, duration_each: int, flags_each: int) -> tuple[int, int]:

@@ -8,76 +8,106 @@ been silent for 5 s (duty views excepted: the owner keeps watching).
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from urllib.parse import quote
 from uuid import UUID
+from weakref import WeakSet
 
 import orjson
 
 from app import clock
 from app.announcements import Announcements
 from app.database import LOST, Database
-from app.errors import CameraOffline, GrantEnded, Refusal, UnsafeSource
+from app.errors import CameraOffline, GatewayUnavailable, GrantEnded, Moved, Refusal, UnsafeSource
 from app.keys import Keys
 from app.registry import sources
 from app.registry.addresses import networks_of
 from app.settings import Settings
-from app.streams import urls, views
-from app.streams.embedded.player import Channel, Player
+from app.streams import limits, reconcile, urls, views
+from app.streams.embedded.channels import Channel, Channels
+from app.streams.embedded.outages import Outages
+from app.streams.embedded.player import Player
+from app.streams.embedded.pull import Pull
 from app.streams.embedded.snapshot import Snapshots
 from app.streams.embedded.watched import Pulls
 from app.streams.gateway import Health, Session
 from app.streams.grants import RENEWED
+from app.streams.limits import Limits
+from app.streams.placement import EDGE_PATHS, edge_urls
 from app.streams.urls import Pass
+from app.streams.views import Asking, Carrier, Ending, Opened
 from app.streams.writer import Writer, unavailable
 
 log = logging.getLogger("gwanje.edge")
 
 SWEEP_SECONDS = 0.25
-RECHECK_SECONDS = 3.0
+RECHECK_SECONDS = 1.0
 SILENCE_SECONDS = 5.0
 HLS_IDLE_SECONDS = 12.0
-LIVE_PROTOCOLS = ("fmp4", "hls")
+NOTE_SECONDS = 2.0
+SIGNED_OVER = "signed_over"
 
 
 class Edge:
     """The embedded gateway of one process."""
 
-    name = "embedded"
-    zone = "default"
+    kind = "embedded"
+    protocols = tuple(EDGE_PATHS)
 
     def __init__(
         self, settings: Settings, keys: Keys, database: Database, writer: Writer, news: Announcements, node: str
     ) -> None:
+        self.name = settings.node
         self._settings = settings
         self._keys = keys
         self._database = database
         self._writer = writer
         self._news = news
         self._node = node
-        self._pulls = Pulls(settings.run_dir, networks_of(settings.allow_camera_networks))
+        self._carrier = Carrier(self.name, node, Limits.of(settings))
+        self._outages = Outages(database)
+        self._pulls = Pulls(
+            settings.run_dir, networks_of(settings.allow_camera_networks), ca_file=settings.camera_ca_file,
+            on_lost=self._outages.lost, on_restored=self._outages.restored,
+        )  # fmt: skip
+        self._channels = Channels(self._pulls)
         self._snapshots = Snapshots()
-        self._channels: dict[str, Channel] = {}
         self._players: set[Player] = set()
         self._openings: dict[tuple[UUID, UUID], asyncio.Lock] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._recheck_now = asyncio.Event()
-        self._draining = False
+        self._stopping = self._drained = False
+        self.elsewhere: Callable[[str, Pass, str, str], str | None] = lambda *_: None
+        """Where else a stream is carried, once this gateway is being drained: see `placement`."""
+        self._formerly: dict[tuple[UUID, UUID], Player] = {}
+        self._noted: WeakSet[Pull] = WeakSet()
         news.on("revoked", self._hear_revoked)
         news.on("rights", lambda _: self._recheck_now.set())
         news.on(RENEWED, lambda _: self._recheck_now.set())
         news.on(views.TAKEN_OVER, self._hear_taken_over)
+        news.on(limits.CUT, self._hear_cut)
+        news.on(SIGNED_OVER, self._hear_signed_over)
 
     # What the rest of the house asks
 
-    def urls(self, ticket: Pass, protocols: Sequence[str]) -> list[dict[str, str]]:
-        return urls.of_grant(self._keys, self._settings.base_url, ticket, list(protocols))
+    async def ensure(self, camera_id: UUID, profile: str, address: str) -> None:
+        """Nothing to prepare: the camera is pulled when the first viewer comes."""
 
-    def sessions(self) -> list[Session]:
+    def urls(self, ticket: Pass, protocols: Sequence[str], zone: str) -> list[dict[str, str]]:
+        return edge_urls(self._keys, ticket, protocols, self._settings.public_urls, zone)
+
+    async def authorize(self, token: str, asking: Asking) -> Opened:
+        return (await self.open(token, asking)).view
+
+    async def sessions(self) -> list[Session]:
         return [
-            Session(player.view.id, player.ticket.camera_id, player.view.protocol, player.bytes, player.seconds)
+            Session(str(player.view.id), player.view.id, player.ticket.camera_id, player.view.protocol, player.bytes,
+                    player.seconds)
             for player in self._players
-        ]
+        ]  # fmt: skip
 
     async def cut(self, view_id: UUID, cause: str) -> bool:
         for player in self._players:
@@ -86,89 +116,127 @@ class Edge:
                 return True
         return False
 
-    def health(self) -> Health:
-        silent = self._news.silent_seconds()
-        if silent > SILENCE_SECONDS:
-            return Health(
-                False, f"no word from the database for {silent:.0f} s", len(self._channels), len(self._players)
-            )
-        return Health(
-            not self._draining, "draining" if self._draining else "ready", len(self._channels), len(self._players)
-        )
-
-    async def ensure(self, camera_id: UUID, address: str) -> None:
-        await self._pulls.open(f"{camera_id}/main", address)
+    async def health(self) -> Health:
+        cameras, viewers = len(self._channels), len(self._players)
+        if self._stopping:
+            return Health(False, "stopping", cameras, viewers)
+        if (silent := self._news.silent_seconds()) > SILENCE_SECONDS:
+            return Health(False, f"no word from the database for {silent:.0f} s", cameras, viewers)
+        return Health(True, "ready", cameras, viewers)
 
     # Opening
 
-    async def open(self, token: str, *, protocol: str, peer: str) -> Player:
+    async def open(self, token: str, asking: Asking) -> Player:
         """A player for a stream URL: permitted, the camera's first key frame at hand, the view opened and committed.
 
-        GrantEnded when there is no permission (any more); CameraOffline within 10 s, with a `view.failed` entry.
+        GrantEnded or BoundElsewhere when there is no permission (any more), CameraFull and the like when there is no
+        room; CameraOffline within 10 s, with a `view.failed` entry.
         """
         ticket = urls.read(self._keys, token)
-        if self._draining:
-            raise GrantEnded("this server is stopping; ask again")
-        try:
-            async with self._database.bare.acquire(timeout=1) as connection:
-                allowed = await views.permit(connection, ticket)
-        except LOST as error:
-            raise unavailable() from error
+        if self._stopping:
+            raise GatewayUnavailable("this server is stopping; ask again", retry_after_seconds=1)
+        allowed = await self._permit(ticket, asking)
+        if self._drained:
+            raise self._moved(ticket, asking, allowed.facts["zone"])
         profile, address = self._source(allowed)
         try:
-            pull = await self._pulls.open(f"{ticket.camera_id}/{profile}", address)
+            channel = await self._channels.open(f"{ticket.camera_id}/{profile}", address)
         except (CameraOffline, UnsafeSource) as refusal:
-            await views.failed(self._writer, allowed, protocol=protocol, peer=peer, reason=refusal.detail)
+            await views.failed(self._writer, allowed, asking, reason=refusal.detail)
             raise CameraOffline(
                 f"the camera gives no picture: {refusal.detail} / 카메라 영상을 받을 수 없습니다",
-                camera_id=str(ticket.camera_id),
-            ) from refusal
-        channel = self._channels.get(f"{ticket.camera_id}/{profile}")
-        if channel is None or channel.pull is not pull:
-            channel = self._channels[f"{ticket.camera_id}/{profile}"] = Channel(pull, self._forget)
+                camera_id=str(ticket.camera_id), retry_after_seconds=2,
+            ) from refusal  # fmt: skip
         with channel.held():  # the pull must not linger away while the view is being opened
-            view = await views.open(
-                self._writer, ticket, protocol=protocol, profile=profile, gateway=self.name, node=self._node, peer=peer
-            )
+            view = await views.open(self._writer, ticket, asking, self._carrier)
             player = Player(view, channel)
         self._players.add(player)
-        player.ended.add_done_callback(lambda ended: self._close(player, ended.result()))
-        if channel.pull.lost:
+        player.ended.add_done_callback(lambda ended: self._close(player.view, player, ended.result()))
+        if channel.lost:
             player.end("camera_lost")
-        if self._draining:
+        if self._stopping:
             player.end("server_stopped")
+        self._note(channel, ticket.camera_id, profile)
         return player
+
+    async def _permit(self, ticket: Pass, asking: Asking) -> views.Permit:
+        try:
+            async with self._database.bare.acquire(timeout=1) as connection:
+                return await views.permit(connection, ticket, asking)
+        except LOST as error:
+            raise unavailable() from error
+
+    def _moved(self, ticket: Pass, asking: Asking, zone: str) -> Refusal:
+        location = self.elsewhere(self.name, ticket, asking.protocol, zone)
+        if location is None:
+            return GatewayUnavailable("this media gateway takes nobody new; renew the grant", retry_after_seconds=2)
+        if asking.proof:
+            location += f"?proof={quote(asking.proof, safe='')}"
+        return Moved("another media gateway carries this camera now", location=location)
 
     def _source(self, allowed: views.Permit) -> tuple[str, str]:
         sealed = allowed.facts["sources"] or "{}"
         known = orjson.loads(sealed) if isinstance(sealed, str) else sealed
-        wanted = allowed.facts["quality"]
+        wanted = allowed.ticket.profile
         profile = wanted if wanted in known else "main"
         if profile not in known:
             raise CameraOffline("this camera has no live source")
         camera_id = allowed.ticket.camera_id
         return profile, sources.unseal(self._keys, camera_id, "live", profile, base64.b64decode(known[profile]))
 
-    async def hls(self, token: str, *, peer: str) -> Player:
-        """The HLS player of a stream URL, opened by its first request; a view ends when requests stop."""
+    def _note(self, channel: Channel, camera_id: UUID, profile: str) -> None:
+        """Say what the stream turned out to be, once for each pull; whoever asks for a grant is told it."""
+        pull, init = channel.pull, channel.pull.init
+        if init is None or pull in self._noted:
+            return
+        self._noted.add(pull)
+
+        async def note() -> None:
+            await asyncio.sleep(NOTE_SECONDS)  # for the bit rate
+            with suppress(*LOST):
+                await sources.seen(
+                    self._database, camera_id, profile, codec=init.codec, width=init.width, height=init.height,
+                    kbps=pull.kbps,
+                )  # fmt: skip
+
+        self._later(note())
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def hls(self, token: str, asking: Asking) -> Player:
+        """The HLS player of a stream URL, opened by its first request; a view ends when requests stop.
+
+        Later requests must come from where the first came from.
+        """
         ticket = urls.read(self._keys, token)
         key = (ticket.grant_id, ticket.camera_id)
         lock = self._openings.setdefault(key, asyncio.Lock())
         try:
             async with lock:  # of many first requests at once, one opens the view
-                for player in self._players:
-                    if player.key == (*key, "hls") and not player.ended.done():
-                        if player.deadline < clock.monotonic():
-                            raise GrantEnded("this permission is over; renew the grant or ask for a new one")
-                        return player
-                return await self.open(token, protocol="hls", peer=peer)
+                player = self._hls_player(key)
+                if player is None:
+                    return await self.open(token, asking)
+                if player.deadline < clock.monotonic():
+                    raise GrantEnded("this permission is over; renew the grant or ask for a new one")
+                views.check(player.view.permit.facts, player.ticket, asking, bound_to=player.view.peer)
+                return player
         finally:
             if not lock.locked():
                 self._openings.pop(key, None)
 
-    async def snapshot(self, token: str, *, peer: str) -> bytes:
+    def _hls_player(self, key: tuple[UUID, UUID]) -> Player | None:
+        """Who plays HLS under this grant and camera, or played under it before the console was signed over."""
+        found = self._formerly.get(key) or next(
+            (player for player in self._players if player.key == (*key, "hls")), None
+        )
+        return found if found is not None and not found.ended.done() else None
+
+    async def snapshot(self, token: str, asking: Asking) -> bytes:
         """One JPEG, as a view of its own."""
-        player = await self.open(token, protocol="snapshot", peer=peer)
+        player = await self.open(token, asking)
         try:
             picture = await self._snapshots.jpeg(player.channel.pull)
             if player.ended.done():
@@ -183,28 +251,19 @@ class Edge:
 
     # Ending
 
-    def _close(self, player: Player, cause: str) -> None:
+    def _close(self, view: Opened, player: Player, cause: str) -> None:
         self._players.discard(player)
-        task = asyncio.create_task(self._record_close(player, cause))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._formerly = {key: one for key, one in self._formerly.items() if one is not player}
+        self._later(self._record_close(view, Ending(cause, player.bytes, player.seconds, player.first_byte_at)))
 
-    async def _record_close(self, player: Player, cause: str) -> None:
+    async def _record_close(self, view: Opened, ending: Ending) -> None:
         """Closing must reach the log: tried again until the database answers."""
         for attempt in range(60):
             with suppress(Refusal):
-                await views.close(
-                    self._writer, player.view, cause=cause, sent_bytes=player.bytes, seconds=player.seconds,
-                    first_byte_at=player.first_byte_at,
-                )  # fmt: skip
+                await views.close(self._writer, view, ending)
                 return
             await asyncio.sleep(min(0.5 * 2**attempt, 10))
-        log.error("a view could not be closed in the log", extra={"view_id": str(player.view.id)})
-
-    def _forget(self, channel: Channel) -> None:
-        for key, known in list(self._channels.items()):
-            if known is channel:
-                del self._channels[key]
+        log.error("a view could not be closed in the log", extra={"view_id": str(view.id)})
 
     def _end_where(self, condition: Callable[[Player], bool], cause: str) -> None:
         for player in [player for player in self._players if condition(player)]:
@@ -220,6 +279,14 @@ class Edge:
         else:
             self._recheck_now.set()
 
+    def _hear_cut(self, message: str) -> None:
+        view_id, _, rest = message.partition(" ")
+        cause = rest.partition(" ")[0]
+        if cause:
+            self._end_where(lambda player: str(player.view.id) == view_id, cause)
+        else:
+            self._recheck_now.set()
+
     def _hear_taken_over(self, message: str) -> None:
         if not message:
             return
@@ -231,21 +298,50 @@ class Edge:
             "replaced",
         )
 
+    def _hear_signed_over(self, message: str) -> None:
+        """The next person took the console over: what runs there goes on, under the new duty and as a new view."""
+        if not message:
+            return
+        old_id, new_id, at = message.split(" ")
+        for player in [player for player in self._players if str(player.ticket.grant_id) == old_id]:
+            ticket = replace(player.ticket, grant_id=UUID(new_id), grant_at=datetime.fromisoformat(at))
+            self._later(self._hand_over(player, ticket))
+
+    async def _hand_over(self, player: Player, ticket: Pass) -> None:
+        asking = Asking(player.view.protocol, player.view.peer)
+        try:
+            view = await views.open(self._writer, ticket, asking, self._carrier, handed_over=True)
+        except Refusal:
+            player.end("signed_over")
+            return
+        if player.ended.done():
+            await self._record_close(view, Ending("client", 0, 0))
+            return
+        before = Ending("signed_over", player.bytes, player.seconds, player.first_byte_at)
+        old = player.view
+        player.hand_over(view)
+        self._formerly[(old.permit.ticket.grant_id, old.permit.ticket.camera_id)] = player
+        await self._record_close(old, before)
+
     async def watch(self) -> None:
         """Cut what is over, for as long as the process runs."""
         checked_at = clock.monotonic()
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._recheck_now.wait(), SWEEP_SECONDS)
-            now = clock.monotonic()
-            self._sweep(now)
-            if self._recheck_now.is_set() or checked_at + RECHECK_SECONDS < now:
-                self._recheck_now.clear()
-                checked_at = now
-                try:
-                    await self._recheck()
-                except (*LOST, Refusal) as error:
-                    log.warning("running views could not be checked: %s", type(error).__name__)
+        beating = asyncio.create_task(self._beat())
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._recheck_now.wait(), SWEEP_SECONDS)
+                now = clock.monotonic()
+                self._sweep(now)
+                if self._recheck_now.is_set() or checked_at + RECHECK_SECONDS < now:
+                    self._recheck_now.clear()
+                    checked_at = now
+                    try:
+                        await self._recheck()
+                    except (*LOST, Refusal) as error:
+                        log.warning("running views could not be checked: %s", type(error).__name__)
+        finally:
+            beating.cancel()
 
     def _sweep(self, now: float) -> None:
         """What ends by itself: time that is over, HLS players that ask no more, footage nobody vouches for."""
@@ -257,23 +353,39 @@ class Edge:
             self._end_where(lambda player: not player.is_duty, "unvouched")
 
     async def _recheck(self) -> None:
-        """Ask for every running view whether it may go on, and close the views of nodes that died."""
+        """Ask for every running view whether it may go on."""
         players = list(self._players)
-        if players:
-            async with self._database.bare.acquire(timeout=1) as connection:
-                left = await views.still_permitted(connection, [player.ticket for player in players])
-            for player, seconds in zip(players, left, strict=True):
-                if seconds is None:
-                    player.end("expired" if player.deadline < clock.monotonic() + 1 else "revoked")
-                else:
-                    player.deadline = clock.monotonic() + seconds
-        orphans = await views.close_orphans(self._writer, self._node)
-        if orphans:
-            log.warning("closed %d views of processes that died", orphans)
+        if not players:
+            return
+        asked_of = [player.ticket for player in players]
+        async with self._database.bare.acquire(timeout=1) as connection:
+            left = await reconcile.still_permitted(connection, asked_of)
+        for player, ticket, seconds in zip(players, asked_of, left, strict=True):
+            if player.ticket != ticket:
+                continue  # handed over meanwhile
+            if seconds is None:
+                player.end("expired" if player.deadline < clock.monotonic() + 1 else "revoked")
+            else:
+                player.deadline = clock.monotonic() + seconds
 
-    async def drain(self) -> None:
+    async def _beat(self) -> None:
+        """Say that this process lives, and close the views of those that died."""
+        while True:
+            try:
+                if orphans := await reconcile.beat(self._writer, self._node):
+                    log.warning("closed %d views of processes that died", orphans)
+            except (*LOST, Refusal) as error:
+                log.warning("no sign of life could be given: %s", type(error).__name__)
+            await asyncio.sleep(reconcile.BEAT_SECONDS)
+
+    def drain(self, *, on: bool) -> None:
+        self._drained = on
+        if on:
+            self._end_where(lambda _: True, "moved")
+
+    async def stop(self) -> None:
         """Take nobody new, cut everybody, and see every view closed in the log."""
-        self._draining = True
+        self._stopping = True
         self._end_where(lambda _: True, "server_stopped")
         if self._closing:
             await asyncio.wait(set(self._closing), timeout=4)

@@ -1,98 +1,55 @@
-"""Players: those who watch a pull, and the channel that frames each fragment once for all of them."""
+"""A player is one viewer of one camera: an opened view, the connections that it is given pictures on, and its end."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 from app import clock
-from app.fanout import VIDEO_LIMIT, Listener, broadcast, chunk
-from app.streams.embedded.boxes import Fragment
-from app.streams.embedded.hls import Playlist
-from app.streams.embedded.pull import Lost, Pull
+from app.fanout import LiveListener
+from app.streams.embedded.audience import cause_of
+from app.streams.embedded.channels import Channel, Framing
 from app.streams.views import Opened
-from app.transports import cap_send_buffer, cut
+from app.transports import cap_send_buffer, cut, unsent_bytes
 
-CAUSES = {"camera_lost": "camera_lost", "gateway_lost": "gateway_lost", "stopped": "server_stopped"}
-
-
-class Channel:
-    """One pull with everybody who watches it here: a fragment is framed once and written to all."""
-
-    def __init__(self, pull: Pull, on_end: Callable[["Channel"], None]) -> None:
-        self.pull = pull
-        self.playlist = Playlist(pull)
-        self.players: set[Player] = set()
-        self._on_end = on_end
-        self._chunked: dict[Player, Listener] = {}
-        self._plain: dict[Player, Listener] = {}
-        self._users = 0
-
-    @contextmanager
-    def held(self) -> Generator[None]:
-        """The pull goes on within the block, though nobody may watch yet."""
-        self._use(1)
-        try:
-            yield
-        finally:
-            self._use(-1)
-
-    def add(self, player: "Player") -> None:
-        """The pull goes on for as long as it has players."""
-        self.players.add(player)
-        self._use(1)
-
-    def remove(self, player: "Player") -> None:
-        self.players.discard(player)
-        self._chunked.pop(player, None)
-        self._plain.pop(player, None)
-        self._use(-1)
-
-    def _use(self, change: int) -> None:
-        """Count who needs the pull: it is subscribed to with the first and let go with the last."""
-        if self._users == 0:
-            self.pull.subscribe(self)
-        self._users += change
-        if self._users == 0:
-            self.pull.unsubscribe(self)
-            self.playlist.close()
-            self._on_end(self)
-
-    def attach(self, player: "Player", listener: Listener, *, chunked: bool) -> None:
-        """Give a joiner the init segment and the current group of pictures, and from now on every fragment."""
-        assert self.pull.init is not None
-        start = self.pull.init.data + b"".join(fragment.data for fragment in self.pull.gop)
-        listener.write(chunk(start) if chunked else start)
-        (self._chunked if chunked else self._plain)[player] = listener
-
-    def on_fragment(self, fragment: Fragment) -> None:
-        if self._chunked:
-            broadcast(list(self._chunked.values()), chunk(fragment.data))
-        if self._plain:
-            broadcast(list(self._plain.values()), fragment.data)
-
-    def on_lost(self, lost: Lost) -> None:
-        for player in list(self.players):
-            player.end(CAUSES.get(lost.cause, "camera_lost"))
-        self._on_end(self)
+__all__ = ["Channel", "Framing", "Player"]
 
 
 class Player:
-    """One viewer of one camera: an opened view, and how it ends. `ended` holds the cause once it is over."""
+    """One viewer of one camera. `ended` holds the cause once it is over."""
 
     def __init__(self, view: Opened, channel: Channel) -> None:
+        self.channel = channel
+        self.keys: set[tuple[Any, ...]] = set()
+        """Every `key` that it has had: a URL that began it goes on meaning it."""
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.first_byte_at: datetime | None = None
+        self._listener: LiveListener | None = None
+        self._framing = Framing.PLAIN
+        self._answering: dict[Any, int] = {}  # the size of the answer that each connection is taking just now
+        self._touched_at = clock.monotonic()
+        self._take(view)
+        channel.add(self)
+        if channel.lost is not None:
+            self.end(cause_of(channel.lost))
+
+    def _take(self, view: Opened) -> None:
         self.view = view
         self.ticket = view.permit.ticket
-        self.channel = channel
-        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.keys.add(self.key)
         self.deadline = clock.monotonic() + view.permit.seconds_left
-        self.touched_at = clock.monotonic()
-        self.first_byte_at: datetime | None = None
         self._began = clock.monotonic()
         self._carried = 0
-        self._listener: Listener | None = None
-        channel.add(self)
+        self._carried_before = self._listener.bytes if self._listener else 0
+
+    def hand_over(self, view: Opened) -> None:
+        """Play on under another view: what was carried and how long is counted anew, the picture goes on.
+
+        The caller has read what was counted for the view before.
+        """
+        self._take(view)
+        self.first_byte_at = clock.now() if self._listener is not None and self._listener.begun else None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -105,35 +62,72 @@ class Player:
 
     @property
     def bytes(self) -> int:
-        return self._carried + (self._listener.bytes if self._listener else 0)
+        return self._carried + (self._listener.bytes - self._carried_before if self._listener else 0)
 
     @property
     def seconds(self) -> float:
         return clock.monotonic() - self._began
 
-    def play_on(self, transport: Any, *, chunked: bool) -> None:
-        """Write to this transport from now on, until the player ends; a reset cuts it."""
+    @property
+    def touched_at(self) -> float:
+        """When (monotonic) it last asked for something, or now while it takes an answer."""
+        return clock.monotonic() if self._answering else self._touched_at
+
+    def play_on(self, transport: Any, framing: Framing) -> None:
+        """Write to this transport from now on, until the player ends."""
         if self.ended.done():
             cut(transport)
             return
-        if chunked:
+        if framing is not Framing.PLAIN:
             cap_send_buffer(transport)
-        self._listener = Listener(transport, VIDEO_LIMIT, lambda: self.end("behind"))
-        self.first_byte_at = clock.now()
-        self.channel.attach(self, self._listener, chunked=chunked)
+        self._framing = framing
+        self._listener = self.channel.attach(self, transport, framing, self._began_to_play)
+
+    def _began_to_play(self) -> None:
+        self.first_byte_at = self.first_byte_at or clock.now()
+
+    @contextmanager
+    def answering(self, transport: Any, size: int) -> Generator[None]:
+        """Within the block an answer of `size` bytes is written to this transport; the player's end cuts it.
+
+        Leave the block when nothing of the answer waits any more.
+        """
+        self._touched_at = clock.monotonic()
+        self._began_to_play()
+        self._answering[transport] = size
+        try:
+            yield
+        finally:
+            if transport in self._answering:
+                self._let_go(transport)
+
+    def _let_go(self, transport: Any) -> None:
+        waiting = 0 if transport.is_closing() else transport.get_write_buffer_size()
+        self._carried += max(0, self._answering.pop(transport) - waiting)
+        self._touched_at = clock.monotonic()
 
     def count(self, size: int) -> None:
-        """Bytes that were answered otherwise than by `play_on`: playlists, segments, a snapshot."""
-        self.touched_at = clock.monotonic()
-        self.first_byte_at = self.first_byte_at or clock.now()
+        """Bytes that were answered otherwise: without a transport, or by the caller."""
+        self._touched_at = clock.monotonic()
+        self._began_to_play()
         self._carried += size
 
     def end(self, cause: str) -> None:
-        """Cut now: nothing is written after this returns."""
+        """Cut now: nothing of the picture leaves after this returns.
+
+        A WebSocket on which nothing waits any more is left to its door, which says good-bye and then cuts it.
+        """
         if self.ended.done():
             return
         self.ended.set_result(cause)
         self.channel.remove(self)
+        lines = list(self._answering)
+        for line in lines:
+            self._let_go(line)
         if self._listener is not None and cause != "client":
+            line = self._listener.transport
+            if self._framing is not Framing.MESSAGES or line.is_closing() or unsent_bytes(line):
+                lines.append(line)
+        for line in lines:
             with suppress(OSError):
-                cut(self._listener.transport)
+                cut(line)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from app.clock import now
-from app.errors import CameraOffline
+from app.errors import CameraOffline, Refusal
 from app.streams.embedded.boxes import Fragment, Init
 
 START_SECONDS = 9.0  # a camera that is offline is said to be so within 10 s
@@ -22,6 +22,7 @@ LINGER_SECONDS = 5.0
 STALL_SECONDS = 10.0
 MAX_GOP_BYTES = 16 * 1024 * 1024
 LEAST_SEGMENT_SECONDS = 1.5
+_RATE_SECONDS, _BURST_SECONDS = 4.0, 0.5
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class Cause(StrEnum):
     CAMERA_LOST = "camera_lost"
     GATEWAY_LOST = "gateway_lost"
     """The process that pulled went away; the camera may be well."""
+    CHANGED = "changed"
+    """The picture's format changed in mid-stream: the next pull has an init segment of its own."""
     STOPPED = "stopped"
     """Nobody watched any more, or this service stops."""
 
@@ -44,7 +47,14 @@ class Lost:
 
 
 class PullerGone(Exception):  # noqa: N818 - it says what happened
-    """The process that pulls went away before the first picture, without saying that the camera is lost: try again."""
+    """It ended before the first picture, without saying that the camera is lost: try again.
+
+    Of a relay, the process that pulls went away; of a pull that ended with `changed`, see there.
+    """
+
+
+class CameraRefuses(CameraOffline):
+    """The camera answers, but trying again changes nothing until somebody corrects what is registered for it."""
 
 
 class Listener(Protocol):
@@ -71,12 +81,17 @@ class Pull:
         """
         self.segment_began = 0
         self.lost: Lost | None = None
+        self.was_watched = False
+        """Of a pull that is lost: whether anybody was listening."""
+        self.kbps = 0
+        """Measured over the last seconds, in kbit/s; 0 while it is not known yet."""
         self.on_end = on_end
         self._linger_seconds = linger_seconds
         self._too_late = "the camera does not answer in time"
         self._listeners: tuple[Listener, ...] = ()
         self._gop_bytes = 0
         self._seen_at = 0.0
+        self._rate_bytes, self._rate_from = 0, 0.0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._first_picture: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -89,9 +104,13 @@ class Pull:
         except TimeoutError:
             self._end(Cause.CAMERA_LOST, self._too_late)
             raise CameraOffline(self._too_late) from None
-        except BaseException as error:
-            self._end(Cause.CAMERA_LOST, str(error))
+        except Refusal as refusal:
+            self._end(Cause.CAMERA_LOST, refusal.detail)
             raise
+        except BaseException:
+            self._end(Cause.STOPPED, "the camera is not opened after all")
+            raise
+        self._rate_bytes, self._rate_from = 0, self._seen_at + _BURST_SECONDS  # what was kept comes at once
         self._watch_for_stall()
         self._linger()
 
@@ -133,12 +152,22 @@ class Pull:
             return
         self._keep(fragment, self.init.timescale)
         self._seen_at = asyncio.get_running_loop().time()
+        self._measure(len(fragment.data))
         for listener in self._listeners:
             try:
                 listener.on_fragment(fragment)
             except Exception:  # one listener's fault must not reach the others
                 log.exception("a listener failed")
                 self.unsubscribe(listener)
+
+    def _measure(self, size: int) -> None:
+        seconds = self._seen_at - self._rate_from
+        if seconds < 0:
+            return
+        self._rate_bytes += size
+        if seconds >= _RATE_SECONDS:
+            self.kbps = round(self._rate_bytes * 8 / 1000 / seconds)
+            self._rate_bytes, self._rate_from = 0, self._seen_at
 
     def _keep(self, fragment: Fragment, timescale: int) -> None:
         if fragment.starts_with_key_frame:
@@ -168,6 +197,7 @@ class Pull:
             self._first_picture.set_exception(refusal)
             self._first_picture.exception()  # who starts may have given up already
         listeners, self._listeners = self._listeners, ()
+        self.was_watched = bool(listeners)
         for listener in listeners:
             try:
                 listener.on_lost(self.lost)

@@ -25,10 +25,10 @@ _SOCKET_PATH_BYTES = 107  # sun_path, less its final NUL
 
 
 class Share:
-    """Gives a pull's fragments to the other processes of this machine; ends with it, and frees the lock then."""
+    """Gives a pull's fragments to the other processes of this machine; ends with it."""
 
-    def __init__(self, pull: Pull, run_dir: Path, name: str, lock: int) -> None:
-        self._pull, self._run_dir, self._name, self._lock = pull, run_dir, name, lock
+    def __init__(self, pull: Pull, run_dir: Path, name: str) -> None:
+        self._pull, self._run_dir, self._name = pull, run_dir, name
         self._server: asyncio.Server | None = None
         self._greeted: tuple[asyncio.WriteTransport, ...] = ()
         self._waiting: tuple[asyncio.WriteTransport, ...] = ()
@@ -38,7 +38,7 @@ class Share:
         """Listen, before the camera answers: whoever comes meanwhile waits here."""
         listening = socket.socket(socket.AF_UNIX)
         try:
-            (self._run_dir / self._name).unlink(missing_ok=True)  # a dead puller's: we hold the lock
+            (self._run_dir / self._name).unlink(missing_ok=True)  # a dead puller's: it is our turn
             with _socket_path(self._run_dir, self._name) as path:
                 listening.bind(path)
             (self._run_dir / self._name).chmod(0o600)
@@ -46,7 +46,6 @@ class Share:
             self._server = await loop.create_unix_server(lambda: _Reader(self), sock=listening)
         except BaseException:
             listening.close()
-            os.close(self._lock)
             raise
 
     def _close(self) -> None:
@@ -59,7 +58,6 @@ class Share:
         (self._run_dir / self._name).unlink(missing_ok=True)
         if self._server:
             self._server.close()
-        os.close(self._lock)
 
     def joined(self, transport: asyncio.WriteTransport) -> None:
         """Another process came. For the pull all of them are one listener."""

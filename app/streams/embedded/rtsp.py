@@ -13,10 +13,14 @@ from typing import NamedTuple
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_BODY_BYTES = 64 * 1024
+_MOST_TRACKS, _MOST_FORMATS = 32, 16
+_MOST_CHALLENGE_BYTES = 2048
+MESSAGE_PIECES = 100
 _DOLLAR = 0x24
 _FRAME_HEADER = 4
 _START = re.compile(rb"RTSP/1\.[0-9] [0-9]{3}(?: |$)|[A-Z_]{3,20} [!-~]+ RTSP/1\.[0-9]$")
-_PARAMETER = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+# Patterns over what a camera sends never try the same character in two ways: it chooses the worst case.
+_PARAMETER = re.compile(r'(?<![A-Za-z])([A-Za-z]++)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
 class BadRtsp(ValueError):  # noqa: N818 - it says what came
@@ -46,6 +50,8 @@ class Inbound:
 
     channels: dict[int, int] = field(default_factory=dict)
     """Channel on this connection -> channel that the block shall say."""
+    pieces: int = 0
+    """How many frames have come, a message counted as a hundred: work, which bytes alone do not measure."""
     _buffer: bytearray = field(default_factory=bytearray)
 
     def feed(self, data: bytes) -> Iterator[Message | bytes]:
@@ -61,7 +67,8 @@ class Inbound:
                 if not used:
                     return
             elif buffer[0] in b"\r\n":
-                del buffer[:1]
+                del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
+                self.pieces += 1
             elif (message := self._message()) is not None:
                 yield message
             else:
@@ -82,6 +89,7 @@ class Inbound:
             else:
                 buffer[position + 1] = channel
             position = after
+            self.pieces += 1
         block += buffer[kept_from:position]
         return bytes(block), position
 
@@ -108,6 +116,7 @@ class Inbound:
             return None
         body = bytes(buffer[head_end + 4 : end])
         del buffer[:end]
+        self.pieces += MESSAGE_PIECES
         return Message(start, headers, body)
 
 
@@ -117,8 +126,8 @@ def authorization(challenges: list[str], method: str, uri: str, user: str, passw
     `count` says how often this nonce has been used, from 1.
     """
     offers: list[tuple[int, dict[str, str]]] = []
-    for challenge in challenges:
-        scheme, _, rest = challenge.strip().partition(" ")
+    for challenge in challenges[:8]:
+        scheme, _, rest = challenge.strip()[:_MOST_CHALLENGE_BYTES].partition(" ")
         said = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(rest)}
         if scheme.lower() == "basic":
             offers.append((0, said))
@@ -161,26 +170,32 @@ class Track(NamedTuple):
     sdp: bytes
     """A description of this track alone, with nothing of the camera's own but what was checked."""
 
+    def without_parameter_sets(self) -> "Track":
+        """For a camera whose description does not fit its pictures."""
+        sets = rb"sprop-(?:parameter-sets|[vsp]ps)=[A-Za-z0-9+/=,._-]*(?:; *)?"
+        return self._replace(has_parameter_sets=False, sdp=re.sub(sets, b"", self.sdp))
+
 
 def video_track(sdp: bytes, base_url: str) -> Track:
     """The first H.264 or H.265 track. Controls resolve against `base_url` as all clients do. Raises BadRtsp."""
     session, *media = re.split(r"^(?=m=)", sdp.decode("latin-1").replace("\r", ""), flags=re.MULTILINE)
     offered = []
-    for section in media:
+    for section in media[:_MOST_TRACKS]:
         kind, *formats = section.partition("\n")[0][2:].split(" ")
         if kind != "video":
             continue
-        for payload in formats[2:]:
-            codec = re.search(rf"^a=rtpmap:{re.escape(payload)} +([A-Za-z0-9-]+)/90000", section, re.MULTILINE)
-            name = codec[1].upper() if codec else f"payload type {payload}" if payload.isdigit() else "unknown"
+        for payload in formats[2 : 2 + _MOST_FORMATS]:
+            codec = re.search(rf"^a=rtpmap:{re.escape(payload)} ++([A-Za-z0-9-]+)/90000", section, re.MULTILINE)
+            is_number = re.fullmatch(r"[0-9]{1,3}", payload)
+            name = codec[1].upper() if codec else f"payload type {payload}" if is_number else "unknown"
             offered.append(name)
-            if name in {"H264", "H265"} and payload.isdigit():
+            if name in {"H264", "H265"} and is_number:
                 return _track(name, int(payload), session, section, base_url)
     raise BadRtsp(f"it offers no H.264 or H.265 video ({', '.join(offered)[:80] or 'no video at all'})")
 
 
 def _track(codec: str, payload: int, session: str, section: str, base_url: str) -> Track:
-    parameters = re.search(rf"^a=fmtp:{payload} +([A-Za-z0-9 =;,+/._-]{{0,8192}})$", section, re.MULTILINE)
+    parameters = re.search(rf"^a=fmtp:{payload} ++([A-Za-z0-9 =;,+/._-]{{0,8192}})$", section, re.MULTILINE)
     fmtp = parameters[1] if parameters else ""
     lines = [
         "v=0",

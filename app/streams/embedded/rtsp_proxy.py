@@ -9,62 +9,55 @@ import asyncio
 import contextlib
 import re
 import secrets
-import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 from app.errors import CameraOffline
 from app.registry.addresses import Source
+from app.streams.embedded.connection import Rate, connect
+from app.streams.embedded.pull import CameraRefuses
 from app.streams.embedded.rtsp import BadRtsp, Inbound, Message, Track, authorization, video_track
 
-MAX_BITS_PER_SECOND = 80_000_000
-_RATE_WINDOW_SECONDS = 5
+_MOST_PIECES_PER_SECOND = 20_000
 _LEAVE_SECONDS = 1
-_UNAUTHORIZED, _OK = 401, 200
+_UNAUTHORIZED, _OK, _REDIRECTS = 401, 200, range(300, 400)
 _AGENT = "User-Agent: Gwanje"
 
 
 class Camera(asyncio.Protocol):
     """One RTSP conversation with a camera. `on_media` gets blocks of interleaved frames, `on_lost` why it ended."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, ca_file: Path | None = None) -> None:
         self.on_media: Callable[[bytes], None] = _ignore
         self.on_lost: Callable[[str], None] = _ignore
         self.track: Track | None = None
         self.transport: asyncio.Transport | None = None
-        self._source = source
+        self._source, self._ca_file = source, ca_file
         self._inbound = Inbound()
+        self._rate = Rate()
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._sent = 0
         self._challenges: list[str] = []
         self._nonce_uses = 0
         self._session = ""
         self._keepalive: asyncio.Task[None] | None = None
-        self._window_began, self._window_bytes = 0.0, 0
 
     async def open(self, address: str) -> Track:
         """Connect to the pinned `address` and set up the video track; nothing plays yet. Raises CameraOffline."""
-        tls = ssl.create_default_context() if self._source.scheme == "rtsps" else None
-        name = self._source.host if tls else None
-        try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: self, address, self._source.port, ssl=tls, server_hostname=name
-            )
-        except ssl.SSLCertVerificationError as error:
-            raise CameraOffline("the camera's certificate is not trusted here") from error
-        except OSError as error:
-            raise CameraOffline("the camera refuses the connection, or its line is down") from error
+        await connect(self, self._source, address, self._ca_file)
         url = self._source.url
         described = await self._request("DESCRIBE", url, "Accept: application/sdp")
         base = described.header("content-base") or described.header("content-location")
         try:
             self.track = video_track(described.body, base if re.fullmatch(r"rtsps?://[!-~]{1,1024}", base) else url)
         except BadRtsp as error:
-            raise CameraOffline(f"the camera cannot be shown: {error}") from error
+            raise CameraRefuses(f"the camera cannot be shown: {error}") from error
         answer = await self._request("SETUP", self.track.control_url, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
         channels = re.search(r"interleaved=(\d{1,3})-(\d{1,3})", answer.header("transport"))
         self._inbound.channels = {int(channels[1]): 0, int(channels[2]): 1} if channels else {0: 0, 1: 1}
-        self._session, _, parameters = answer.header("session").partition(";")
+        session, _, parameters = answer.header("session").partition(";")
+        self._session = session if re.fullmatch(r"[!-~]{1,256}", session) else ""
         lifetime = re.search(r"timeout=(\d{1,5})", parameters)
         self._keepalive = asyncio.create_task(self._keep_alive(max(2, int(lifetime[1]) if lifetime else 60) / 2))
         return self.track
@@ -72,7 +65,6 @@ class Camera(asyncio.Protocol):
     async def play(self) -> None:
         """Let the frames come. Raises CameraOffline."""
         assert self.track is not None
-        self._window_began = asyncio.get_running_loop().time()
         await self._request("PLAY", self.track.aggregate_url, "Range: npt=0.000-")
 
     def leave(self) -> None:
@@ -106,7 +98,11 @@ class Camera(asyncio.Protocol):
             # Asked anew for every fresh nonce: a session outlives it. The second refusal means wrong credentials.
             self._challenges, self._nonce_uses = message.headers.get("www-authenticate", []), 0
         if message.status == _UNAUTHORIZED:
-            raise CameraOffline("the camera does not accept the credentials that are registered for it")
+            raise CameraRefuses("the camera does not accept the credentials that are registered for it")
+        if message.status in _REDIRECTS:
+            raise CameraRefuses(
+                f"the camera answered {message.status} and leads elsewhere; register the address that it leads to"
+            )
         if message.status != _OK:
             raise CameraOffline(f"the camera answered {message.status} to {method}")
         return message
@@ -130,13 +126,9 @@ class Camera(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._window_bytes += len(data)
-        now = asyncio.get_running_loop().time()
-        if self._window_bytes * 8 > MAX_BITS_PER_SECOND * _RATE_WINDOW_SECONDS:
-            self._fail(f"the camera sends more than {MAX_BITS_PER_SECOND // 1_000_000} Mbit/s")
+        if excess := self._rate.excess(len(data), 0, _MOST_PIECES_PER_SECOND):
+            self._fail(excess)
             return
-        if now - self._window_began >= _RATE_WINDOW_SECONDS:
-            self._window_began, self._window_bytes = now, 0
         try:
             for item in self._inbound.feed(data):
                 if isinstance(item, bytes):
@@ -145,6 +137,9 @@ class Camera(asyncio.Protocol):
                     self._answered(item)
         except BadRtsp as error:
             self._fail(f"the camera cannot be understood: {error}")
+        pieces, self._inbound.pieces = self._inbound.pieces, 0
+        if excess := self._rate.excess(0, pieces, _MOST_PIECES_PER_SECOND):
+            self._fail(excess)
 
     def _answered(self, response: Message) -> None:
         waiting = self._waiting.pop(_number(response.header("cseq")), None)

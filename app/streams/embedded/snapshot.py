@@ -2,16 +2,19 @@
 
 import asyncio
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from app.errors import CameraOffline
+from app.errors import CameraOffline, GatewayUnavailable, GrantEnded
 from app.streams.embedded.boxes import Fragment
 from app.streams.embedded.camera_pull import ffmpeg
+from app.streams.embedded.player import Player
 from app.streams.embedded.pull import Pull
 
 CONTENT_TYPE = "image/jpeg"
+MOST_PIXELS = 8192 * 4320  # of a picture that is decoded: what a camera says of its size is not believed
 _DECODE_SECONDS = 5
+_WAIT_SECONDS = 8
 _REUSE_SECONDS = 1
 
 
@@ -28,8 +31,22 @@ class Snapshots:
         self._turn = asyncio.Semaphore(at_once)
         self._made: WeakKeyDictionary[Pull, _Made] = WeakKeyDictionary()
 
+    async def of(self, player: Player) -> bytes:
+        """The picture that a player came for. GrantEnded as soon as the player has ended; else as `jpeg`."""
+        making = asyncio.create_task(self.jpeg(player.channel.pull))
+        over: set[asyncio.Future[Any]] = {making, player.ended}
+        await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+        if player.ended.done():
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+            raise GrantEnded("this permission ended while the picture was made")
+        return making.result()
+
     async def jpeg(self, pull: Pull) -> bytes:
-        """The newest key frame, at most one group of pictures old. Raises CameraOffline where there is none."""
+        """The newest key frame, at most one group of pictures old.
+
+        Raises CameraOffline where there is none, GatewayUnavailable after 8 s in which others had their turn.
+        """
         if pull.lost:  # its last picture must not pass for the present
             raise CameraOffline(pull.lost.detail)
         if pull.init is None or not pull.gop:
@@ -39,14 +56,21 @@ class Snapshots:
         if made is None or (made.key_frame is not newest and now - made.at >= _REUSE_SECONDS):
             made = _Made(newest, now, asyncio.create_task(self._decoded(pull.init.data + newest.data)))
             self._made[pull] = made
-        return await asyncio.shield(made.jpeg)
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                return await asyncio.shield(made.jpeg)
+        except TimeoutError:
+            raise GatewayUnavailable(
+                "too many pictures are being made; ask again in a moment", retry_after_seconds=2
+            ) from None
 
     async def _decoded(self, mp4: bytes) -> bytes:
         async with self._turn:
             process = await asyncio.create_subprocess_exec(
                 ffmpeg(),
                 *("-hide_banner", "-loglevel", "error", "-protocol_whitelist", "pipe", "-threads", "1"),
-                *("-f", "mp4", "-i", "pipe:0", "-frames:v", "1", "-threads", "1", "-q:v", "4", "-f", "mjpeg", "pipe:1"),
+                *("-max_pixels", str(MOST_PIXELS), "-f", "mp4", "-i", "pipe:0"),
+                *("-frames:v", "1", "-threads", "1", "-q:v", "4", "-f", "mjpeg", "pipe:1"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

@@ -1,0 +1,352 @@
+"""What MediaMTX carries against what may be carried, every second and at once when something is announced.
+
+Of all processes one does this for a gateway (see `office`). The order is always: the database denies, then the session
+is kicked, then it is seen to be gone, then the view is closed. A session that no view stands for is a ghost and is
+kicked.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from app import clock
+from app.announcements import Announcements
+from app.database import LOST, Database
+from app.errors import GatewayUnavailable, Refusal
+from app.keys import Keys
+from app.streams import reconcile, views
+from app.streams.grants import RENEWED
+from app.streams.limits import CUT
+from app.streams.mediamtx import office
+from app.streams.mediamtx.admission import node_of
+from app.streams.mediamtx.api import Api, PathState, Reader
+from app.streams.mediamtx.paths import name_of
+from app.streams.reconcile import OpenView
+from app.streams.views import Ending
+from app.streams.writer import Writer
+
+log = logging.getLogger("gwanje.mediamtx")
+
+LOOK_SECONDS = 1.0
+APART_SECONDS = 0.05  # however much is announced
+STRANGER_SECONDS = 3.5  # a session is listed before its question is answered, which takes at most 3 s
+UNUSED_SECONDS = 10.0  # a view whose player never came
+SILENCE_SECONDS = 5.0
+LOST_SECONDS = 15.0  # a gateway that is not heard of for so long carries nothing that can be vouched for
+CARRIED_SECONDS = 5.0
+_MISSED = 2  # lists are read page by page while they change: one absence proves nothing
+_MOST_KNOWN = 20_000
+_MOST_KICKS = 16
+K = TypeVar("K")
+V = TypeVar("V")
+
+_DUTY = """
+SELECT v.id FROM views v JOIN grants g ON g.id = v.grant_id AND g.at = v.grant_at
+WHERE v.id = ANY($1::uuid[]) AND g.kind = 'duty' AND v.closed_at IS NULL
+"""
+_WHY = """
+SELECT v.id, CASE WHEN v.preempted_by IS NOT NULL THEN 'pre_empted'
+    WHEN g.revoked_at IS NULL AND g.expires_at <= now() THEN 'expired' ELSE 'revoked' END AS cause
+FROM views v JOIN grants g ON g.id = v.grant_id AND g.at = v.grant_at
+WHERE v.id = ANY($1::uuid[]) AND v.closed_at IS NULL
+"""
+
+
+@dataclass(slots=True)
+class Carried:
+    """An open view as it was last seen."""
+
+    view: OpenView
+    started: str
+    """Which life of the gateway it was first seen in."""
+    is_duty: bool
+    readers: list[Reader] = field(default_factory=list)
+    path: PathState | None = None
+    """Of its path, when a reader was first seen."""
+    sent: int = 0
+    told: int = 0
+    seconds: float = 0.0
+    """How long it had stood open when a reader was last seen."""
+    first_byte_at: datetime | None = None
+    missed: int = 0
+
+
+class Watch:
+    """The office of cutting, counting and closing, for one gateway."""
+
+    def __init__(
+        self, gateway: str, api: Api, keys: Keys, database: Database, writer: Writer, news: Announcements
+    ) -> None:
+        self._gateway, self._api, self._keys = gateway, api, keys
+        self._database, self._writer, self._news = database, writer, news
+        self._carried: dict[UUID, Carried] = {}
+        self._causes: OrderedDict[UUID, str] = OrderedDict()
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._strangers: dict[str, float] = {}
+        self._heard_at = clock.monotonic()
+        self._told_at = 0.0
+        self._wake = asyncio.Event()
+        self.leads = False
+        for topic in ("rights", RENEWED, views.TAKEN_OVER, "gateways"):
+            news.on(topic, lambda _: self._wake.set())
+        news.on("revoked", self._hear_revoked)
+        news.on(CUT, self._hear_cut)
+
+    def _hear_revoked(self, message: str) -> None:
+        what, _, name = message.partition(" ")
+        if what == "view":
+            self._condemn(name, "revoked")
+        self._wake.set()
+
+    def _hear_cut(self, message: str) -> None:
+        name, _, rest = message.partition(" ")
+        self._condemn(name, rest.partition(" ")[0])
+        self._wake.set()
+
+    def _condemn(self, name: str, cause: str) -> None:
+        with suppress(ValueError):
+            _remember(self._causes, UUID(name), cause or "revoked")
+
+    async def run(self) -> None:
+        """Seek the office, hold it, seek it again; and cut whom nobody vouches for, in office or out of it."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_silence())
+            tasks.create_task(
+                office.seek(self._database, f"mediamtx/{self._gateway}", self._serve, lost=self._carried.clear)
+            )
+
+    async def _serve(self, connection: asyncpg.Connection) -> None:
+        log.info("this process looks after a gateway", extra={"gateway": self._gateway})
+        self._heard_at = clock.monotonic()
+        self.leads = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._live())
+                tasks.create_task(self._reconcile(connection))
+        finally:
+            self.leads = False
+
+    async def _live(self) -> None:
+        """Views of this gateway outlive the processes that opened them, as long as somebody holds the office."""
+        while True:
+            try:
+                await reconcile.beat(self._writer, node_of(self._gateway))
+            except Refusal as refusal:
+                log.warning("a gateway's views cannot be kept: %s", refusal.code)
+            await asyncio.sleep(reconcile.BEAT_SECONDS)
+
+    async def _reconcile(self, connection: asyncpg.Connection) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(8):
+                    await self._look(connection)
+                self._heard_at = clock.monotonic()
+            except GatewayUnavailable as refusal:
+                log.warning("%s", refusal.detail, extra={"gateway": self._gateway})
+                if self._heard_at + LOST_SECONDS < clock.monotonic():
+                    await self._give_up(connection)
+            except Refusal as refusal:
+                log.warning("a view could not be closed: %s", refusal.code)
+            except LOST:
+                raise
+            except Exception:
+                log.exception("a mistake of ours; a gateway is looked at again in a moment")
+            await asyncio.sleep(APART_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._until_next())
+
+    def _until_next(self) -> float:
+        left = [one.view.seconds_left for one in self._carried.values() if one.view.seconds_left is not None]
+        return max(APART_SECONDS, min(LOOK_SECONDS, *left)) if left else LOOK_SECONDS
+
+    async def _look(self, connection: asyncpg.Connection) -> None:
+        """One comparison. What is asked of the gateway comes first: whoever it lists has its view committed."""
+        readers = await self._api.readers()
+        opened = await reconcile.of_gateway(connection, self._gateway)
+        await self._adopt(connection, opened)
+        by_name = {name: view.id for view in opened for name in view.session_ref.split(" ")}
+        strangers, playing = [], dict[UUID, list[Reader]]()
+        for reader in sorted(readers, key=lambda one: one.created, reverse=True):
+            view_id = next((by_name[name] for name in reader.names if name in by_name), None)
+            if view_id is None:
+                strangers.append(reader)
+            else:
+                playing.setdefault(view_id, []).append(reader)
+        await self._note(playing)
+        doomed = await self._doomed(connection, opened)
+        spare = [reader for view_id, many in playing.items() if view_id not in doomed for reader in many[1:]]
+        over = [reader for view_id in doomed for reader in playing.get(view_id, [])]
+        left = await self._kick_all([*over, *spare, *self._ghosts(strangers)])
+        for view_id, cause in doomed.items():
+            if not any(reader.id in left for reader in playing.get(view_id, [])):
+                await self._close(self._carried[view_id], cause)
+        for view in opened:
+            if view.id not in playing and view.id not in doomed:
+                await self._miss(self._carried[view.id])
+        await self._tell(connection)
+
+    async def _adopt(self, connection: asyncpg.Connection, opened: Sequence[OpenView]) -> None:
+        standing = {view.id: view for view in opened}
+        for view_id in self._carried.keys() - standing.keys():
+            del self._carried[view_id]
+        fresh = [view.id for view in opened if view.id not in self._carried]
+        if fresh:
+            started = (await self._api.info()).started
+            duties = {row["id"] for row in await connection.fetch(_DUTY, fresh)}
+            for view_id in fresh:
+                view = standing[view_id]
+                self._carried[view_id] = Carried(view, started, view_id in duties, sent=view.bytes, told=view.bytes)
+        for view in opened:
+            self._carried[view.id].view = view
+            for name in view.session_ref.split(" "):
+                _remember(self._known, name, None)
+
+    async def _note(self, playing: dict[UUID, list[Reader]]) -> None:
+        for view_id, readers in playing.items():
+            one = self._carried[view_id]
+            one.readers, one.missed, one.seconds = readers, 0, one.view.seconds
+            for reader in readers:
+                for name in reader.names:
+                    _remember(self._known, name, None)
+            one.sent = max(one.sent, *(reader.sent for reader in readers))
+            if one.sent and one.first_byte_at is None:
+                one.first_byte_at = clock.now()
+            if one.path is None or not one.path.ready:
+                one.path = await self._api.path(self._path(one.view))
+
+    async def _doomed(self, connection: asyncpg.Connection, opened: Sequence[OpenView]) -> dict[UUID, str]:
+        """The views that are over, and why."""
+        newest: dict[tuple[UUID, UUID, str], OpenView] = {}
+        for view in sorted(opened, key=lambda one: (one.at, one.id)):
+            newest[view.ticket.grant_id, view.ticket.camera_id, view.protocol] = view
+        current = {view.id for view in newest.values()}
+        asked = [view.id for view in opened if view.seconds_left is None]
+        why = {row["id"]: row["cause"] for row in await connection.fetch(_WHY, asked)} if asked else {}
+        doomed: dict[UUID, str] = {}
+        for view in opened:
+            if view.id in self._causes:
+                doomed[view.id] = self._causes[view.id]
+            elif view.seconds_left is None:
+                doomed[view.id] = why.get(view.id, "revoked")
+            elif view.id not in current:
+                doomed[view.id] = "replaced"
+        return doomed
+
+    def _ghosts(self, strangers: Sequence[Reader]) -> list[Reader]:
+        """Those whose view is over, and those that nobody let in; not those whose question is being answered."""
+        now = clock.monotonic()
+        seen = {reader.id: self._strangers.get(reader.id, now) for reader in strangers}
+        self._strangers = seen
+        ghosts = [
+            reader
+            for reader in strangers
+            if any(name in self._known for name in reader.names) or seen[reader.id] + STRANGER_SECONDS < now
+        ]
+        for reader in ghosts:
+            log.warning("a session without a view is cut", extra={"gateway": self._gateway, "kind": reader.kind})
+        return ghosts
+
+    async def _kick_all(self, readers: Sequence[Reader]) -> set[str]:
+        """Kick, and look again until they are gone; the ids of those that are not."""
+        left = {reader.id: reader for reader in readers}
+        for pause in (0.0, 0.05, 0.2):
+            if not left:
+                break
+            await asyncio.sleep(pause)
+            batch = list(left.values())
+            for start in range(0, len(batch), _MOST_KICKS):
+                kicks = (self._api.kick(reader) for reader in batch[start : start + _MOST_KICKS])
+                await asyncio.gather(*kicks, return_exceptions=True)  # the list tells, and the next look tries again
+            listed = {reader.id for reader in await self._api.readers()}
+            left = {ident: reader for ident, reader in left.items() if ident in listed}
+        if left:
+            log.warning("sessions are still there after being kicked", extra={"count": len(left)})
+            self._wake.set()
+        return set(left)
+
+    async def _miss(self, one: Carried) -> None:
+        one.missed += 1
+        never = not one.readers
+        if (never and one.view.seconds < UNUSED_SECONDS) or (not never and one.missed < _MISSED):
+            return
+        path = await self._api.path(self._path(one.view))
+        if (await self._api.info()).started != one.started:
+            cause = "gateway_lost"
+        elif not path.ready or (one.path is not None and one.path.ready and path.since != one.path.since):
+            cause = "camera_lost"
+        else:
+            cause = "client"
+        await self._close(one, cause)
+
+    async def _close(self, one: Carried, cause: str) -> None:
+        seconds = one.view.seconds if cause in ("revoked", "expired", "replaced", "pre_empted") else one.seconds
+        sent = one.sent if one.readers else one.view.bytes
+        await reconcile.close(self._writer, one.view, Ending(cause, sent, seconds, one.first_byte_at))
+        self._carried.pop(one.view.id, None)
+        self._causes.pop(one.view.id, None)
+
+    async def _tell(self, connection: asyncpg.Connection) -> None:
+        """Write down now and then how much was sent, so that whoever closes a view after us knows it."""
+        now = clock.monotonic()
+        if self._told_at + CARRIED_SECONDS > now:
+            return
+        self._told_at = now
+        grown = [one for one in self._carried.values() if one.sent > one.told]
+        await reconcile.carried(connection, {(one.view.id, one.view.at): one.sent for one in grown})
+        for one in grown:
+            one.told = one.sent
+
+    async def _give_up(self, connection: asyncpg.Connection) -> None:
+        for view in await reconcile.of_gateway(connection, self._gateway):
+            one = self._carried.get(view.id) or Carried(view, "", is_duty=False, seconds=view.seconds)
+            with suppress(Refusal):
+                await self._close(one, "gateway_lost")
+
+    async def _watch_silence(self) -> None:
+        """A database that is silent vouches for nobody: cut whom this process knows, the owner's duty excepted."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS / 2)
+            if self._news.silent_seconds() <= SILENCE_SECONDS:
+                continue
+            unvouched = [one for one in self._carried.values() if one.readers and not one.is_duty]
+            for one in unvouched:
+                _remember(self._causes, one.view.id, "unvouched")
+                with suppress(GatewayUnavailable):
+                    await asyncio.gather(*(self._api.kick(reader) for reader in one.readers))
+                    one.readers = []
+
+    async def cut(self, view_id: UUID, cause: str) -> bool:
+        """End one player, in whichever process; False when it was gone already. Raises GatewayUnavailable."""
+        _remember(self._causes, view_id, cause)
+        async with self._database.bare.acquire(timeout=1) as connection:
+            opened = await reconcile.of_gateway(connection, self._gateway)
+        view = next((one for one in opened if one.id == view_id), None)
+        if view is None:
+            return False
+        refs = set(view.session_ref.split(" "))
+        readers = [reader for reader in await self._api.readers() if refs & set(reader.names)]
+        if await self._kick_all(readers):
+            return True  # whoever holds the office goes on trying
+        one = self._carried.get(view_id) or Carried(view, "", is_duty=False, seconds=view.seconds)
+        one.readers, one.sent = readers, max([one.sent, *(reader.sent for reader in readers)])
+        await self._close(one, cause)
+        return bool(readers)
+
+    def _path(self, view: OpenView) -> str:
+        return name_of(self._keys, self._gateway, view.ticket.camera_id, view.ticket.profile)
+
+
+def _remember(known: OrderedDict[K, V], name: K, value: V) -> None:
+    known[name] = value
+    known.move_to_end(name)
+    while len(known) > _MOST_KNOWN:
+        known.popitem(last=False)
