@@ -87,6 +87,7 @@ class Feed:
         news.on("ledger", lambda _: self._wanted.set())
         news.on("rights", lambda _: self._rights_changed.set())
         news.on("revoked", self._hear_revoked)
+        news.on("cut", self._hear_cut)
 
     async def start(self) -> None:
         """Begin at the end of the log."""
@@ -240,6 +241,16 @@ class Feed:
         if not what:
             self._rights_changed.set()
         self._wanted.set()
+
+    def _hear_cut(self, message: str) -> None:
+        """A view had to end: who watched is told why, on the feed of the same session."""
+        if not message:
+            return
+        view_id, cause, session_id, camera_id = message.split(" ")
+        said = messages.encode({"type": "view_ended", "view_id": view_id, "camera_id": camera_id, "cause": cause})
+        for member in list(self.members):
+            if str(member.actor.session_id) == session_id:
+                member.say(said)
 
     def _expire(self) -> None:
         now = clock.now()

@@ -8,7 +8,9 @@ import orjson
 from app.events.catalogue import SEVERITIES
 
 TYPE_PREFIX = "kr.gwanje."
-SERVER_TYPES = ("welcome", "event", "heartbeat", "subscribed", "acknowledged", "resync", "refused", "bye")
+SERVER_TYPES = (
+    "welcome", "event", "heartbeat", "subscribed", "acknowledged", "view_ended", "resync", "refused", "bye",
+)  # fmt: skip
 OURS = ("location", "camera_id", "area_ids", "media_ref")  # what we say in `data`, beside what was reported
 
 

@@ -44,9 +44,9 @@ from app.models.person import Appointment, Credential, Duty, KnownAddress, Login
 
 __all__ = [
     "AGENCY_KINDS", "GRANT_KINDS", "STATUSES", "UNIT_KINDS",
-    "Agency", "AgencyMove", "Agreement", "Appointment", "Approval", "Area", "Asset", "AuditCheckpoint", "AuditEntry", "AuditLeaf",
-    "AuditPending", "CameraPosition", "Credential", "Device", "Duty", "Event", "EventKey", "EventPending",
-    "EventPosition", "EventVerdict", "GatewayRecord", "Grant", "IdempotencyKey", "Import", "ImportFinding", "KnownAddress",
-    "LedgerHead", "LoginPace", "Manifest", "ManifestCamera", "Node", "Recorder", "Session", "Showing", "Site", "StreamSource",
-    "Table", "Terminal", "Ticket", "Tour", "Unit", "User", "View",
+    "Agency", "AgencyMove", "Agreement", "Appointment", "Approval", "Area", "Asset", "AuditCheckpoint", "AuditEntry",
+    "AuditLeaf", "AuditPending", "CameraPosition", "Credential", "Device", "Duty", "Event", "EventKey",
+    "EventPending", "EventPosition", "EventVerdict", "GatewayRecord", "Grant", "IdempotencyKey", "Import",
+    "ImportFinding", "KnownAddress", "LedgerHead", "LoginPace", "Manifest", "ManifestCamera", "Node", "Recorder",
+    "Session", "Showing", "Site", "StreamSource", "Table", "Terminal", "Ticket", "Tour", "Unit", "User", "View",
 ]  # fmt: skip

@@ -37,7 +37,7 @@ def unseal(keys: Keys, position_id: UUID, mode: str, profile: str, sealed: bytes
 
 
 async def address(database: Database, keys: Keys, position_id: UUID, profile: str) -> str:
-    """The live address of a camera in the clear, of the profile asked for or else the main one; CameraOffline if none."""
+    """A camera's live address in the clear, of the profile asked for or else the main one; CameraOffline if none."""
     async with database.bare.acquire(timeout=1) as connection:
         rows = await connection.fetch(_LIVE, position_id, timeout=2)
     known = {row["profile"]: row["address_sealed"] for row in rows}
@@ -90,6 +90,10 @@ async def put(
             set_={
                 "address_sealed": statement.excluded.address_sealed,
                 "key_id": statement.excluded.key_id,
+                "codec": "",  # another device may stand behind another address
+                "width": None,
+                "height": None,
+                "kbps": None,
                 "changed_at": func.now(),
             },
         )

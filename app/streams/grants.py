@@ -297,7 +297,7 @@ async def revoke(session: AsyncSession, actor: Actor, grant_id: UUID, *, cause: 
 
 
 async def take_back(session: AsyncSession, actor: Actor, given: Given) -> None:
-    """End a grant of which nobody ever got a URL, because no gateway was ready. A duty's stays: it is for all cameras."""
+    """End a grant of which nobody ever got a URL, because no gateway was ready; a duty's stays, for other cameras."""
     grant = await session.scalar(select(Grant).where(Grant.id == given.grant_id, Grant.at == given.at))
     if grant is not None and grant.kind != "duty":
         await revoke(session, actor, given.grant_id, cause="gateway_unavailable")

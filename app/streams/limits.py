@@ -17,7 +17,7 @@ from app.errors import CameraFull, GatewayFull, TooManyViews
 from app.settings import Settings
 
 MOST_URGENT_KEPT = 1  # code 0 and 1 of the 112 scale
-CUT = "cut"  # the topic on which a single view is told to end: "<view id> <cause> <session id>"
+CUT = "cut"  # the topic on which a single view is told to end: "<view id> <cause> <session id> <camera id>"
 _AT_ONCE = 32  # so near to the limit openings of the same camera or gateway take turns: the count is exact
 _RETRY_SECONDS = 10
 
@@ -54,11 +54,11 @@ _COUNT = {
 }
 # The least urgent gives way, of equals the one that came last.
 _VICTIM = """
-SELECT 'views' AS kind, v.id, v.at, v.urgency, g.session_id FROM views v
+SELECT 'views' AS kind, v.id, v.at, v.urgency, g.session_id, v.camera_id FROM views v
 JOIN grants g ON g.id = v.grant_id AND g.at = v.grant_at
 WHERE v.closed_at IS NULL AND v.preempted_by IS NULL AND NOT v.protected AND v.urgency > $2 AND v.{column} = $1
 UNION ALL
-SELECT 'showings', s.id, s.began_at, 4, g.session_id FROM showings s
+SELECT 'showings', s.id, s.began_at, 4, g.session_id, s.camera_id FROM showings s
 JOIN grants g ON g.id = s.grant_id AND g.at = s.grant_at
 WHERE s.ended_at IS NULL AND s.cause = '' AND s.{column} = $1
 ORDER BY 4 DESC, 3 DESC LIMIT 1
@@ -118,7 +118,7 @@ async def _pre_empt(
         )
     else:
         await connection.execute("UPDATE showings SET cause = 'pre_empted' WHERE id = $1", victim["id"])
-    news = f"{CUT} {victim['id']} pre_empted {victim['session_id']}"
+    news = f"{CUT} {victim['id']} pre_empted {victim['session_id']} {victim['camera_id']}"
     await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, news)
     found: UUID = victim["id"]
     return found

@@ -144,7 +144,7 @@ async def start(writer: Writer, actor: Actor, request: Request) -> Wall:
     except (NotPermitted, NotFound) as refusal:
         entry = entries.entry(
             actor, "wall.refused", "refused", reason=refusal.code, missing=refusal.extra.get("missing"),
-            tour_id=request.tour_id, camera_ids=request.camera_ids,
+            tour_id=request.tour_id, camera_ids=list(request.camera_ids),
         )  # fmt: skip
         await writer.transact(lambda connection: entries.store(connection, [entry]))
         raise
@@ -167,7 +167,7 @@ async def _start(connection: asyncpg.Connection, actor: Actor, request: Request)
     entry = entries.entry(
         actor, "wall.started", owner_agency_id=actor.body_id, subject=("grant", grant_id), kind="duty", basis=OWN_USE,
         duty_id=await connection.fetchval("SELECT duty_id FROM sessions WHERE id = $1", actor.session_id),
-        cameras=len(standing), camera_ids=request.camera_ids, **_named(tour),
+        cameras=len(standing), camera_ids=list(request.camera_ids), **_named(tour),
     )  # fmt: skip
     await entries.store(connection, [entry])
     await connection.execute(

@@ -335,6 +335,12 @@ async def test_what_is_spoken_is_what_is_written(
         await told.hear("refused")
         await told.say(type="unsubscribe", id="all")
         assert (await told.hear("heartbeat"))["delivered"] == 2
+        mine = (await client.get("/v1/me", headers=operator)).json()["session_id"]
+        async with database.bare.acquire() as connection:
+            for session_id in (uuid4(), mine):  # another's is not told here
+                cut = f"cut {SOME_ID} pre_empted {session_id} {camera}"
+                await connection.execute("SELECT pg_notify('gwanje', $1)", cut)
+        assert (await told.hear("view_ended"))["camera_id"] == str(camera)
         stopping = asyncio.create_task(server.aclose())
         await told.hear("bye")
         assert await told.closed() == door.RESTART

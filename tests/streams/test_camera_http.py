@@ -11,6 +11,7 @@ from app.registry.addresses import safe_source
 from app.streams.embedded import camera_pull, motion_jpeg
 from app.streams.embedded.camera_pull import CameraPull
 from app.streams.embedded.pull import CameraRefuses, Cause
+from app.streams.embedded.transport_stream import TransportStream
 from tests.streams.authority import Authority
 from tests.streams.fake_camera import FakeCamera
 from tests.streams.fake_http_camera import FakeHttpCamera
@@ -183,8 +184,6 @@ async def test_pictures_come_out_whole_in_any_cutting(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("size", [1, 188, 1316, 100_000])
 async def test_a_transport_stream_begins_with_a_key_frame_and_holds_the_video_alone(size: int):
-    from app.streams.embedded.transport_stream import TransportStream
-
     data = file("mpegts")
     one, other = TransportStream(), TransportStream()
     whole = one.feed(data[100_001:])

@@ -122,7 +122,7 @@ async def test_an_emergency_takes_the_place_of_the_least_urgent(town: Town, plac
     assert (await town.row(duty))["preempted_by"] == emergency.id
     assert (await town.row(routine))["preempted_by"] is None
     (cut,) = [one for one in told if one.startswith(f"{CUT} ")]
-    assert cut == f"{CUT} {duty.id} pre_empted {duty.permit.facts['session_id']}"
+    assert cut == f"{CUT} {duty.id} pre_empted {duty.permit.facts['session_id']} {town.camera}"
     async with town.database.bare.acquire() as connection:
         entry = await connection.fetchval(
             "SELECT payload::text FROM audit_entries WHERE subject_id = $1 AND act = 'view.opened'", emergency.id

@@ -90,6 +90,7 @@ class Admission:
         self._config, self._keys = config, keys
         self._database, self._writer = database, writer
         self._carrier = Carrier(config.name, node_of(config.name), limits)
+        self.draining = False
 
     async def answer(self, secret: str, peer: str, body: bytes) -> int:
         """An HTTP status for a question that came to our door: 204 let it play; 401 ask for a token; 403; 503.
@@ -131,6 +132,8 @@ class Admission:
 
     async def check(self, ticket: Pass, asking: Asking) -> views.Permit:
         """Whether this player may play, without a view: nothing is played by it."""
+        if self.draining:
+            raise GrantEnded("this gateway is being drained; ask for the grant again, it leads elsewhere")
         async with self._database.bare.acquire(timeout=1) as connection:
             allowed = await views.permit(connection, ticket, asking)
         if allowed.facts["manifested"]:

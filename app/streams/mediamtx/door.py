@@ -18,6 +18,7 @@ import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import cast
 from uuid import UUID
 
@@ -64,8 +65,8 @@ async def watched_source(database: Database, keys: Keys, gateway: str, camera_id
 class Door:
     """One process's share of the door."""
 
-    def __init__(self, config: Config, keys: Keys, find: Find, allowed: Networks) -> None:
-        self.config, self.keys, self.find, self.allowed = config, keys, find, allowed
+    def __init__(self, config: Config, keys: Keys, find: Find, allowed: Networks, ca_file: Path | None = None) -> None:
+        self.config, self.keys, self.find, self.allowed, self.ca_file = config, keys, find, allowed, ca_file
         self.pulls: set[_Pull] = set()
         self._port = 0
         self._server: asyncio.Server | None = None
@@ -173,7 +174,7 @@ class _Pull(asyncio.Protocol):
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 source = safe_source(await self._door.find(*named), self._door.allowed)
-                camera = self._camera = Camera(source)
+                camera = self._camera = Camera(source, self._door.ca_file)
                 track = await camera.open(await resolve(source, self._door.allowed))
         except (*LOST, Refusal, ValueError) as error:
             why = error.detail if isinstance(error, Refusal) else type(error).__name__

@@ -52,7 +52,9 @@ class MediaMtx:
         self._admission = Admission(config, keys, database, writer, Limits.of(settings, config.viewers))
         self._info: Info | None = None
         self._sick = ""
-        self._door = Door(config, keys, self._find, self._allowed) if config.door is not None else None
+        self._door: Door | None = None
+        if config.door is not None:
+            self._door = Door(config, keys, self._find, self._allowed, settings.camera_ca_file)
 
     # What the rest of the house asks
 
@@ -62,14 +64,14 @@ class MediaMtx:
         With the door one path of MediaMTX stands for all cameras, so that this costs no call; without it the camera's
         own address, credentials included, is told to MediaMTX, which then passes on whatever the camera sends.
         """
+        if not safe_source(address, self._allowed).scheme.startswith("rtsp"):
+            raise UnsafeSource("this gateway pulls rtsp:// and rtsps:// cameras only")
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 if self._door is not None:
                     await self._paths.ensure(PATTERN, described(self._door.url("$G1")), replace=False)
-                    return
-                if not safe_source(address, self._allowed).scheme.startswith("rtsp"):
-                    raise UnsafeSource("this gateway pulls rtsp:// and rtsps:// cameras only")
-                await self._paths.ensure(self._path(camera_id, profile), described(address))
+                else:
+                    await self._paths.ensure(self._path(camera_id, profile), described(address))
         except TimeoutError:
             raise GatewayUnavailable(
                 "the media gateway is slow; try again in a moment", retry_after_seconds=2
@@ -130,6 +132,10 @@ class MediaMtx:
         viewers, cameras = len(readers), len({reader.path for reader in readers})
         full = viewers >= self.config.viewers or cameras >= self.config.cameras
         return Health(not full, "full" if full else "ready", cameras, viewers)
+
+    def drain(self, *, on: bool) -> None:
+        """While it is drained it takes nobody new, and who watches is cut (`moved`): the next grant leads elsewhere."""
+        self._admission.draining = self._watch.draining = on
 
     # While the process serves
 

@@ -45,6 +45,7 @@ CARRIED_SECONDS = 5.0
 _MISSED = 2  # lists are read page by page while they change: one absence proves nothing
 _MOST_KNOWN = 20_000
 _MOST_KICKS = 16
+_CUT_NOW = ("revoked", "expired", "replaced", "pre_empted", "moved")
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -95,6 +96,7 @@ class Watch:
         self._told_at = 0.0
         self._wake = asyncio.Event()
         self.leads = False
+        self.draining = False
         for topic in ("rights", RENEWED, views.TAKEN_OVER, "gateways"):
             news.on(topic, lambda _: self._wake.set())
         news.on("revoked", self._hear_revoked)
@@ -239,6 +241,8 @@ class Watch:
                 doomed[view.id] = why.get(view.id, "revoked")
             elif view.id not in current:
                 doomed[view.id] = "replaced"
+            elif self.draining:
+                doomed[view.id] = "moved"
         return doomed
 
     def _ghosts(self, strangers: Sequence[Reader]) -> list[Reader]:
@@ -288,7 +292,7 @@ class Watch:
         await self._close(one, cause)
 
     async def _close(self, one: Carried, cause: str) -> None:
-        seconds = one.view.seconds if cause in ("revoked", "expired", "replaced", "pre_empted") else one.seconds
+        seconds = one.view.seconds if cause in _CUT_NOW else one.seconds
         sent = one.sent if one.readers else one.view.bytes
         await reconcile.close(self._writer, one.view, Ending(cause, sent, seconds, one.first_byte_at))
         self._carried.pop(one.view.id, None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -28,6 +28,8 @@ from app.streams.urls import Pass
 from app.streams.writer import Writer
 from tests import actors, factories
 from tests.streams.mediamtx.fake import FakeMediaMtx
+
+CAMERA = "rtsp://user:canary-camera-password@127.0.0.1:8554/live"
 
 
 class Quiet(uvicorn.Server):
@@ -57,10 +59,17 @@ async def question_door() -> AsyncIterator[tuple[str, dict[str, MediaMtx]]]:
 
 
 async def until(happened: Callable[[], object], seconds: float = 10) -> None:
-    """Wait for something that happens soon, elsewhere."""
+    """Wait for something that happens soon, elsewhere: behind a socket, in the database."""
     async with asyncio.timeout(seconds):
-        while not happened():  # noqa: ASYNC110 - it happens behind a socket
+        while True:
+            answer = happened()
+            if await answer if isinstance(answer, Awaitable) else answer:
+                return
             await asyncio.sleep(0.01)
+
+
+async def healthy(gateway: MediaMtx) -> bool:
+    return (await gateway.health()).ok
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ from app.streams.mediamtx.paths import name_of
 from app.streams.views import Asking
 from tests import actors, factories
 from tests.streams.mediamtx.fake import FakeMediaMtx
-from tests.streams.mediamtx.scene import Scene
+from tests.streams.mediamtx.scene import CAMERA, Scene
 
 
 async def ask(at: Scene, gate: FakeMediaMtx, token: str, /, **said: object) -> int:
@@ -237,6 +237,6 @@ async def test_a_wall_of_questions_is_answered_one_after_the_other_fast(at: Scen
     who = await actors.actor(at.database, at.district)
     cameras = [await factories.camera(at.database, at.district) for _ in range(16)]
     tokens = [(camera, at.token(await at.ticket_of(who, camera))) for camera in cameras]
-    await gateway.ensure(cameras[0], "main", "")
+    await gateway.ensure(cameras[0], "main", CAMERA)
     await asyncio.gather(*(gate.read(at.path(camera), "whep", token) for camera, token in tokens))
     assert len(await at.views()) == 16

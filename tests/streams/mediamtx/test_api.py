@@ -1,6 +1,5 @@
 """A control API that lies, hangs or is gone: every call ends soon, in little memory, as one kind of refusal."""
 
-import asyncio
 import time
 import tracemalloc
 from dataclasses import replace
@@ -8,10 +7,15 @@ from dataclasses import replace
 import pytest
 
 from app.errors import GatewayUnavailable
+from app.streams.mediamtx import MediaMtx
 from app.streams.mediamtx.api import CALL_SECONDS, Api
 from app.streams.mediamtx.config import Config
 from tests.streams.mediamtx.fake import FakeMediaMtx, Lie
-from tests.streams.mediamtx.scene import Scene, url_of
+from tests.streams.mediamtx.scene import CAMERA, Scene, healthy, until, url_of
+
+
+async def unhealthy(gateway: MediaMtx) -> bool:
+    return not await healthy(gateway)
 
 
 @pytest.fixture
@@ -88,12 +92,10 @@ async def test_health_is_bounded_and_recovers(at: Scene, gate: FakeMediaMtx) -> 
     for _ in range(50):
         assert not (await gateway.health()).ok
     with pytest.raises(GatewayUnavailable):
-        await gateway.ensure(at.camera, "sub", "") if not gate.confs else await gateway.sessions()
+        await gateway.ensure(at.camera, "sub", CAMERA) if not gate.confs else await gateway.sessions()
     assert time.monotonic() - began < 1, "nobody waits for it twice"
     gate._awake.set()
-    async with asyncio.timeout(5):
-        while not (await gateway.health()).ok:
-            await asyncio.sleep(0.05)
+    await until(lambda: healthy(gateway), 5)
 
 
 async def test_one_that_is_full_or_too_old_takes_nobody(at: Scene, gate: FakeMediaMtx) -> None:
@@ -104,9 +106,7 @@ async def test_one_that_is_full_or_too_old_takes_nobody(at: Scene, gate: FakeMed
     assert (health.ok, health.word, health.cameras, health.viewers) == (False, "full", 2, 2)
     gate.version = "v1.19.2"
     old = await at.watching()
-    async with asyncio.timeout(3):
-        while (await old.health()).ok:
-            await asyncio.sleep(0.02)
+    await until(lambda: unhealthy(old), 3)
     assert "too old" in (await old.health()).word
 
 

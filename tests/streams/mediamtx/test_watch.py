@@ -10,9 +10,9 @@ from sqlalchemy import make_url
 from app.access import sessions
 from app.streams.mediamtx import watch
 from tests import actors, factories
-from tests.streams.mediamtx.fake import FakeMediaMtx, Reader, Refused
 from tests.conftest import Databases
-from tests.streams.mediamtx.scene import Scene, free_port, until
+from tests.streams.mediamtx.fake import FakeMediaMtx, Reader, Refused
+from tests.streams.mediamtx.scene import CAMERA, Scene, free_port, healthy, until
 
 REASON = {"purpose": "emergency_response", "basis": "KR-PIPA-18-2-3"}
 
@@ -30,9 +30,11 @@ async def playing(at: Scene, gate: FakeMediaMtx, protocol: str = "whep", sent: i
     """A player under a grant of its own that the office has seen."""
     reader = await gate.read(at.path(), protocol, at.token(await at.ticket()))
     reader.sent = sent
-    async with asyncio.timeout(5):
-        while not any(sent <= row["bytes"] for row in await at.views() if reader.id in row["session_ref"]):
-            await asyncio.sleep(0.02)
+
+    async def seen() -> bool:
+        return any(sent <= row["bytes"] for row in await at.views() if reader.id in row["session_ref"])
+
+    await until(seen, 5)
     return reader
 
 
@@ -44,7 +46,7 @@ def _told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_revoked_view_is_kicked_and_closed_within_a_second(at: Scene, gate: FakeMediaMtx) -> None:
     gateway = await at.watching()
     ticket = await at.ticket()
-    await gateway.ensure(at.camera, "main", "")
+    await gateway.ensure(at.camera, "main", CAMERA)
     for protocol in ("whep", "hls", "rtsps"):
         reader = await gate.read(at.path(), protocol, at.token(ticket))
         assert not reader.ended.done()
@@ -181,18 +183,15 @@ async def test_a_restart_loses_the_views_and_is_told_again_what_it_must_know(at:
     assert not gate.confs
     (row,) = await at.closed()
     assert row["cause"] == "gateway_lost"
-    async with asyncio.timeout(4):
-        while not gate.confs or not (await gateway.health()).ok:
-            await asyncio.sleep(0.02)
+    await until(lambda: gate.confs, 4)
+    await until(lambda: healthy(gateway), 4)
     assert not (await playing(at, gate)).ended.done()
 
 
 async def test_a_touched_configuration_file_is_noticed(at: Scene, gate: FakeMediaMtx) -> None:
     await at.watching()
     gate.reload_file()
-    async with asyncio.timeout(3):
-        while not gate.confs:  # noqa: ASYNC110 - behind a socket
-            await asyncio.sleep(0.02)
+    await until(lambda: gate.confs, 3)
 
 
 async def test_a_gateway_that_stays_away_carries_nothing_that_is_vouched_for(
@@ -217,9 +216,11 @@ async def test_a_silent_database_vouches_for_duty_only(
     duty = await playing(at, gate)
     guest = await gate.read(at.path(), "whep", at.token(await at.ticket_of(await officer_of(at), **REASON)))
     guest.sent = 99
-    async with asyncio.timeout(5):
-        while sum(row["bytes"] > 0 for row in await at.views()) < 2:
-            await asyncio.sleep(0.02)
+
+    async def both() -> bool:
+        return sum(row["bytes"] > 0 for row in await at.views()) == 2
+
+    await until(both, 5)
     monkeypatch.setattr(at.news, "silent_seconds", lambda: 6.0)
     assert await asyncio.wait_for(guest.ended, 2) == "kicked"
     assert not duty.ended.done()
@@ -235,6 +236,18 @@ async def test_an_emergency_takes_the_place_of_the_least_urgent(at: Scene, gate:
     rows = await at.closed()
     assert [row["cause"] for row in rows] == ["pre_empted", ""]
     assert not second.ended.done()
+
+
+async def test_a_drained_gateway_takes_nobody_and_sends_everybody_elsewhere(at: Scene, gate: FakeMediaMtx) -> None:
+    gateway = await at.watching()
+    reader = await playing(at, gate)
+    gateway.drain(on=True)
+    assert await asyncio.wait_for(reader.ended, 2) == "kicked"
+    assert (await at.closed())[0]["cause"] == "moved"
+    with pytest.raises(Refused):
+        await gate.read(at.path(), "whep", at.token(await at.ticket()))
+    gateway.drain(on=False)
+    assert not (await playing(at, gate)).ended.done()
 
 
 async def test_one_player_is_cut_by_any_process(at: Scene, gate: FakeMediaMtx) -> None:
