@@ -87,6 +87,9 @@ class Feed:
         news.on("ledger", lambda _: self._wanted.set())
         news.on("rights", lambda _: self._rights_changed.set())
         news.on("revoked", self._hear_revoked)
+        news.on(
+            sessions.SIGNED_OFF, lambda session_id: self._hear_revoked(f"session {session_id}" if session_id else "")
+        )
         news.on("cut", self._hear_cut)
 
     async def start(self) -> None:

@@ -68,13 +68,13 @@ _TUNNELS = tuple(map(ip_network, ("2002::/16", "2001::/32", "64:ff9b::/96", "64:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A camera address that passed; the credentials are decoded and in no representation."""
+    """A camera address that passed; credentials are decoded, and in no representation."""
 
     scheme: str
     host: str
     port: int
-    path: str
-    """Path and query as given, empty or beginning with / or ?."""
+    path: str = field(repr=False)
+    """Path and query as given, empty or beginning with / or ?. Some cameras take their password there."""
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
 

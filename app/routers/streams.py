@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Query, Request, Response, WebSocket, WebSocketDisconnect
 from starlette.types import Receive, Scope, Send
 
-from app.errors import GrantEnded, Malformed, NotFound, Refusal, TooLarge
+from app.errors import Malformed, NotFound, Refusal, TooLarge
 from app.fanout import Pump, unframed
 from app.routers.dependencies import House, InHouse, client_address, problems
 from app.streams.embedded.mse import CLOSE_CODES, UNEXPECTED, message
@@ -102,8 +102,7 @@ class PlayerResponse(Response):
         self._player = player
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is read
-        if self._player.ended.done():
-            raise GrantEnded("this permission ended meanwhile; ask for a new grant")
+        self._player.may_answer()
         below = transport_of(scope)
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:

@@ -13,6 +13,8 @@ from sqlalchemy import func, select, text, update
 from app.access import agreements, approvals, people
 from app.database import Database
 from app.models import Approval, AuditEntry, Grant
+from app.streams.reconcile import still_permitted
+from app.streams.urls import Pass
 from tests import factories
 from tests.access.announced import announced
 
@@ -272,6 +274,22 @@ async def test_an_approval_that_ends_takes_its_grants_with_it(
     assert await acts(database, approval_id) == ["approval.asked", "approval.given", act]
     states = {item["id"]: item["state"] for item in (await client.get("/v1/approvals", headers=who)).json()["items"]}
     assert states == {approval_id: "over", other_id: "approved"}
+
+
+async def test_a_grant_that_was_being_written_while_its_approval_ended_is_over_too(
+    client: httpx.AsyncClient, database: Database, scene: Scene
+) -> None:
+    """Whoever ended it could not see the grant yet: running views are asked about their approval too."""
+    approval_id = await asked(client, scene)
+    await decide(client, scene.as_head, approval_id)
+    given = (await grant(client, scene.as_officer, scene.cameras[0])).json()["grants"][0]
+    async with database.begin() as session:
+        row = (await session.scalars(select(Grant).where(Grant.id == given["grant_id"]))).one()
+    ticket = Pass(row.id, row.at, scene.cameras[0], row.expires_at)
+    async with database.bare.acquire() as connection:
+        assert await still_permitted(connection, [ticket]) != [None]
+        await connection.execute("UPDATE approvals SET valid_to = now() WHERE id = $1", UUID(approval_id))
+        assert await still_permitted(connection, [ticket]) == [None]
 
 
 async def test_a_request_that_is_withdrawn_cannot_be_approved(

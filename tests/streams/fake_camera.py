@@ -9,6 +9,7 @@ import ssl
 import struct
 from dataclasses import dataclass, field
 from typing import Literal, Self
+from urllib.parse import quote
 
 from tests.streams.film import FRAMES_PER_SECOND, GOP_FRAMES, Units, access_units
 
@@ -61,6 +62,7 @@ class FakeCamera:
     password: str = "s3cret-Pa55"
     auth: Literal["", "basic", "digest", "digest-sha256", "digest-plain"] = "digest"
     fault: Fault = ""
+    host: str = "127.0.0.1"
     port: int = 0
     tls: ssl.SSLContext | None = None
     codec: Literal["h264", "h265"] = "h264"
@@ -70,6 +72,7 @@ class FakeCamera:
     """What its description speaks of, where that is not what it shows."""
     control: str = "trackID=1"
     content_base: str = ""
+    location: str = "rtsp://169.254.169.254/x"
     plays: int = 0
     requests: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
@@ -84,12 +87,13 @@ class FakeCamera:
 
     @property
     def url(self) -> str:
-        return f"rtsp{'s' if self.tls else ''}://{self.user}:{self.password}@127.0.0.1:{self.port}/media/live?channel=1"
+        credentials = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        return f"rtsp{'s' if self.tls else ''}://{credentials}@{self.host}:{self.port}/media/live?channel=1"
 
     async def __aenter__(self) -> Self:
         self.nonce = secrets.token_hex(8)
         self.film = self.film or access_units(self.codec)
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -142,7 +146,7 @@ class FakeCamera:
                 await self._misbehave(reader, writer)
             if self.fault == "redirect":
                 writer.write(
-                    f"RTSP/1.0 302 Moved\r\nCSeq: {headers['cseq']}\r\nLocation: rtsp://169.254.169.254/x\r\n\r\n".encode()
+                    f"RTSP/1.0 302 Moved\r\nCSeq: {headers['cseq']}\r\nLocation: {self.location}\r\n\r\n".encode()
                 )
                 continue
             if self.auth and method != "OPTIONS" and not self._knows(method, uri, headers.get("authorization", "")):

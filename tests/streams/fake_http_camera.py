@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Literal, Self
+from urllib.parse import quote
 
 from tests.streams.fake_camera import FakeCamera
 from tests.streams.film import file, jpegs
@@ -22,6 +23,7 @@ class FakeHttpCamera:
     user: str = "viewer"
     password: str = "s3cret-Pa55"
     auth: Literal["", "basic", "digest", "digest-sha256", "digest-plain"] = "digest"
+    host: str = "127.0.0.1"
     port: int = 0
     tls: ssl.SSLContext | None = None
     path: str = "/video.cgi?channel=1"
@@ -44,12 +46,13 @@ class FakeHttpCamera:
     @property
     def url(self) -> str:
         scheme = "https" if self.tls else "http"
-        return f"{scheme}://{self.user}:{self.password}@127.0.0.1:{self.port}{self.path}"
+        credentials = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        return f"{scheme}://{credentials}@{self.host}:{self.port}{self.path}"
 
     async def __aenter__(self) -> Self:
         self._knows = FakeCamera(self.user, self.password, self.auth)
         self._knows.nonce = "5eed"
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -41,7 +41,8 @@ async def lose(camera: FakeCamera, pulls: Pulls) -> Notes:
     return notes
 
 
-async def test_a_camera_that_is_back_at_once_was_lost_to_nobody(tmp_path: Path):
+async def test_a_camera_that_is_back_at_once_was_lost_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(turns, "FLAP_SECONDS", 2.0)
     reports = Reports()
     async with FakeCamera() as camera, processes(tmp_path, 1, reports=reports) as (pulls,):
         first = await pulls.open("c", camera.url)
@@ -52,7 +53,7 @@ async def test_a_camera_that_is_back_at_once_was_lost_to_nobody(tmp_path: Path):
         assert again is not first
         assert camera.plays == 2
         again.subscribe(Notes())
-        await asyncio.sleep(2 * turns.FLAP_SECONDS)
+        await asyncio.sleep(turns.FLAP_SECONDS + 0.5)
         assert reports.told == []
 
 
@@ -81,7 +82,8 @@ async def test_distances_between_attempts_grow(tmp_path: Path):
             times.append(time.monotonic())
         apart = [later - sooner for sooner, later in pairwise(times[1:])]
         assert apart[0] > 0.15
-        assert all(later > 1.2 * sooner for sooner, later in pairwise(apart))
+        assert sorted(apart) == apart
+        assert apart[-1] > 3 * apart[0]
 
 
 @pytest.mark.parametrize("count", [1, 3])

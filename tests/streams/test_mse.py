@@ -188,6 +188,20 @@ async def test_refusals_are_said_and_instruct(scene: Scene, refusal: Refusal) ->
         assert told.said == [{"type": "refused", "problem": refusal.problem()}]
 
 
+async def test_what_ended_before_it_began_is_said_too(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = scene.edge.open
+
+    async def ending(token: str, asking: Any) -> Any:
+        player = await real(token, asking)
+        player.end("replaced")
+        return player
+
+    monkeypatch.setattr(scene.edge, "open", ending)
+    async with watching(scene.host) as told:
+        assert await told.closed() == 4409
+        assert told.kinds == ["bye"]
+
+
 async def test_the_proof_is_passed_on_and_bounded(scene: Scene) -> None:
     async with watching(scene.host, f"/v/{TOKEN}/mse?proof=abc&more=1"):
         await scene.shown()
@@ -234,8 +248,8 @@ async def test_a_slow_client_is_told_what_it_missed_and_plays_on(scene: Scene) -
         slow = scene.edge.players[0]
         told.socket.transport.pause_reading()
         while slow._listener is not None and slow._listener.begun:
-            scene.pull.give(15)
-            await quick.until(messages=quick.messages + 10)
+            scene.pull.give(30)
+            await quick.until(messages=quick.messages + 25)
             assert scene.pull.next < 5000
         assert slow._listener is not None
         assert slow._listener.transport.get_write_buffer_size() <= VIDEO_LIMIT + 10_000

@@ -1,13 +1,15 @@
 """Players: the same picture to all who watch, nothing after the end, and no one waits for who is slow."""
 
 import socket as sockets
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from app import fanout
+from app.errors import CameraOffline, GatewayUnavailable, GrantEnded, Overloaded, Refusal
 from app.streams.embedded import channels
-from app.streams.embedded.player import Framing, Player
+from app.streams.embedded.player import MOST_ANSWERS, Framing, Player
 from app.streams.embedded.pull import Cause, Lost
 from app.transports import cap_send_buffer, cut, unsent_bytes
 from tests.streams.playing import GOP_FRAMES, FilmPull, Wire, begun, channel_of, film, view
@@ -100,6 +102,19 @@ async def test_who_does_not_recover_is_behind(monkeypatch: pytest.MonkeyPatch) -
     assert len(decoded(quick.data)) == 81
 
 
+async def test_when_the_last_viewer_is_sent_away_the_camera_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fanout, "BEHIND_SECONDS", -1)
+    monkeypatch.setattr(channels, "_LEAST_LIMIT", 1)
+    pull = await begun(FilmPull())
+    player = await playing(pull, Wire(stalled=True))
+    pull.give(80)
+    assert player.ended.result() == "behind"
+    assert pull._listeners == ()
+    assert caplog.text == ""
+
+
 async def test_the_limit_is_bounded_whatever_the_camera_sends() -> None:
     pull = await begun(FilmPull())
     wire = Wire(stalled=True)
@@ -142,9 +157,11 @@ async def test_who_comes_when_all_is_over_ends_with_the_cause() -> None:
         pull.lose("camera_lost")
         late = Player(view(), channel)
         assert late.ended.result() == "camera_lost"
-        wire = Wire()
+        wire, socket = Wire(), Wire()
         late.play_on(wire, Framing.PLAIN)
+        late.play_on(socket, Framing.MESSAGES)
         assert (wire.closed, wire.written) == (True, [])
+        assert (socket.closed, socket.written) == (False, []), "its door says good-bye"
     assert channel.lost == Lost(Cause.CAMERA_LOST, "by hand")
 
 
@@ -163,6 +180,25 @@ async def test_an_answer_in_flight_is_cut_and_counted_by_what_left() -> None:
         assert wire.closed
         assert not done.closed, "a connection that took its answer is not the player's any more"
     assert player.bytes == 900
+
+
+@pytest.mark.parametrize(
+    ("cause", "refusal"),
+    [("revoked", GrantEnded), ("camera_lost", CameraOffline), ("server_stopped", GatewayUnavailable)],
+)
+async def test_whether_an_answer_may_begin(cause: str, refusal: type[Refusal]) -> None:
+    pull = await begun(FilmPull())
+    player = Player(view("hls"), channel_of(pull))
+    with ExitStack() as taking:
+        for _ in range(MOST_ANSWERS):
+            player.may_answer()
+            taking.enter_context(player.answering(Wire(), 1))
+        with pytest.raises(Overloaded):
+            player.may_answer()
+    player.may_answer()
+    player.end(cause)
+    with pytest.raises(refusal):
+        player.may_answer()
 
 
 async def test_while_an_answer_is_taken_the_player_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:

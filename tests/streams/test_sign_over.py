@@ -114,7 +114,8 @@ async def test_a_console_that_comes_back_with_its_old_url_sees_the_next_shifts_p
     client: httpx.AsyncClient, database: Database, console: Console
 ) -> None:
     async with client.stream("GET", console.urls["fmp4"]) as response:
-        await anext(response.aiter_raw())
+        parts = response.aiter_raw()
+        await anext(parts)
         await console.sign_over(client)
         await views(database, console.camera, closed=1)
     async with client.stream("GET", console.urls["fmp4"]) as again:

@@ -126,3 +126,8 @@ async def processes(
     finally:
         for pulls in all_pulls:
             await pulls.close()
+
+
+def memory_bytes(process: int | str = "self") -> int:
+    """What of a process is in memory just now."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -159,7 +159,8 @@ class Channel:
         self._gop_seconds += seconds
         for audience in self._audiences.values():
             audience.give(fragment, seconds, self._limit)
-        self.playlist.on_fragment(fragment)
+        if self._users:  # the last of them may just have been sent away
+            self.playlist.on_fragment(fragment)
 
     def _measure(self) -> None:
         """How many bytes a viewer may leave unread, by the group of pictures that has just ended."""

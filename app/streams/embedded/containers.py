@@ -13,8 +13,8 @@ from app.streams.embedded.not_video import NotVideo
 from app.streams.embedded.transport_stream import PACKET_BYTES, SYNC, TransportStream
 
 _TELLING_BYTES = 3 * PACKET_BYTES
-_MOST_FTYP_BYTES = 4096
-_MOST_MOOV_BYTES = 1024 * 1024
+_MOST_INDEX_BYTES = 1024 * 1024
+_MOST_BOXES = 16
 _TYPES = re.compile(
     r"(?P<playlist>.*mpegurl|application/dash\+xml|application/smil.*|audio/x-scpls|application/xspf\+xml)"
     r"|(?P<page>text/html|application/xhtml\+xml|application/json)|(?P<picture>image/.*)|(?P<sound>audio/.*)"
@@ -73,33 +73,34 @@ class Mp4:
     def __init__(self) -> None:
         self.codec = ""
         self._held = bytearray()
+        self._boxes = self._at = 0
+        """How many boxes are whole, and where the next one begins."""
 
     def feed(self, data: bytes) -> bytes:
+        """Raises NotVideo."""
         if self.codec:
             return data
         self._held += data
-        held = self._held
-        if (end := self._end_of(0, b"ftyp", _MOST_FTYP_BYTES)) is None:
-            return b""
-        while (moov_end := self._end_of(end, b"moov", _MOST_MOOV_BYTES)) is not None:
-            if held[end + 4 : end + 8] == b"moov":
-                self.codec = self._codec(bytes(held[end:moov_end]))
-                whole, self._held = bytes(held), bytearray()
+        while (end := self._end_of_box()) is not None:
+            if self._held[self._at + 4 : self._at + 8] == b"moov":
+                self.codec = self._codec(bytes(self._held[self._at : end]))
+                whole, self._held = bytes(self._held), bytearray()
                 return whole
-            end = moov_end
+            self._boxes, self._at = self._boxes + 1, end
         return b""
 
-    def _end_of(self, start: int, kind: bytes, most: int) -> int | None:
-        """Where the box at `start` ends, None while it is not whole; it must be of this kind, or padding."""
-        header = bytes(self._held[start : start + 8])
+    def _end_of_box(self) -> int | None:
+        """Where the next box ends, None while it is not whole; before the index only padding may stand."""
+        header = bytes(self._held[self._at : self._at + 8])
         if len(header) < 8:  # noqa: PLR2004 - size and type
             return None
-        size = int.from_bytes(header[:4])
-        if header[4:] not in {kind, b"free", b"skip", b"styp"}:
+        size, kind = int.from_bytes(header[:4]), header[4:]
+        if kind not in ({b"moov", b"free", b"skip", b"wide", b"uuid"} if self._boxes else {b"ftyp"}):
             raise NotVideo("an MP4 whose index does not come first cannot be watched while it comes")
-        if not 8 <= size <= most or start > _MOST_MOOV_BYTES:  # noqa: PLR2004
+        end = self._at + size
+        if size < 8 or end > _MOST_INDEX_BYTES or self._boxes > _MOST_BOXES:  # noqa: PLR2004
             raise NotVideo("the index of its MP4 is beyond all measure")
-        return start + size if start + size <= len(self._held) else None
+        return end if end <= len(self._held) else None
 
     def _codec(self, moov: bytes) -> str:
         try:

@@ -7,13 +7,25 @@ from datetime import datetime
 from typing import Any
 
 from app import clock
+from app.errors import CameraOffline, GatewayUnavailable, GrantEnded, Overloaded, Refusal
 from app.fanout import LiveListener
 from app.streams.embedded.audience import cause_of
 from app.streams.embedded.channels import Channel, Framing
 from app.streams.views import Opened
 from app.transports import cap_send_buffer, cut, unsent_bytes
 
-__all__ = ["Channel", "Framing", "Player"]
+__all__ = ["Channel", "Framing", "Player", "refusal_of"]
+
+MOST_ANSWERS = 16  # at the same time: a player asks for one or two
+
+
+def refusal_of(cause: str) -> Refusal:
+    """What is said to a request whose player has ended meanwhile."""
+    if cause in {"camera_lost", "gateway_lost", "changed"}:
+        return CameraOffline("the camera was lost; ask again in a moment", retry_after_seconds=2)
+    if cause in {"server_stopped", "moved", "unvouched"}:
+        return GatewayUnavailable("this gateway cannot go on; ask again in a moment", retry_after_seconds=2)
+    return GrantEnded("this permission ended meanwhile; ask for a new grant")
 
 
 class Player:
@@ -76,7 +88,8 @@ class Player:
     def play_on(self, transport: Any, framing: Framing) -> None:
         """Write to this transport from now on, until the player ends."""
         if self.ended.done():
-            cut(transport)
+            if framing is not Framing.MESSAGES:  # its door says why
+                cut(transport)
             return
         if framing is not Framing.PLAIN:
             cap_send_buffer(transport)
@@ -85,6 +98,13 @@ class Player:
 
     def _began_to_play(self) -> None:
         self.first_byte_at = self.first_byte_at or clock.now()
+
+    def may_answer(self) -> None:
+        """See that an answer may begin now; raises what is to be said instead."""
+        if self.ended.done():
+            raise refusal_of(self.ended.result())
+        if len(self._answering) >= MOST_ANSWERS:
+            raise Overloaded(f"a player takes at most {MOST_ANSWERS} answers at once", retry_after_seconds=1)
 
     @contextmanager
     def answering(self, transport: Any, size: int) -> Generator[None]:

@@ -5,10 +5,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from app.errors import CameraOffline, GatewayUnavailable, GrantEnded
+from app.errors import CameraOffline, GatewayUnavailable
 from app.streams.embedded.boxes import Fragment
 from app.streams.embedded.camera_pull import ffmpeg
-from app.streams.embedded.player import Player
+from app.streams.embedded.player import Player, refusal_of
 from app.streams.embedded.pull import Pull
 
 CONTENT_TYPE = "image/jpeg"
@@ -32,14 +32,14 @@ class Snapshots:
         self._made: WeakKeyDictionary[Pull, _Made] = WeakKeyDictionary()
 
     async def of(self, player: Player) -> bytes:
-        """The picture that a player came for. GrantEnded as soon as the player has ended; else as `jpeg`."""
+        """The picture that a player came for. A refusal as soon as the player has ended; else as `jpeg`."""
         making = asyncio.create_task(self.jpeg(player.channel.pull))
         over: set[asyncio.Future[Any]] = {making, player.ended}
         await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
         if player.ended.done():
             making.cancel()
             await asyncio.gather(making, return_exceptions=True)
-            raise GrantEnded("this permission ended while the picture was made")
+            raise refusal_of(player.ended.result())
         return making.result()
 
     async def jpeg(self, pull: Pull) -> bytes:

@@ -7,6 +7,7 @@ it has been tried since. So loss and return are told once, and a dead camera is 
 
 import fcntl
 import json
+import logging
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ HOPELESS_AGAIN_SECONDS = 10.0
 _PAUSES_SECONDS = (0, 1, 2, 4, 8, 15, 30)
 _FILE_BYTES = 2048
 _REASON_CHARACTERS = 160
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,10 @@ class Turn:
         """In one write of one size, so that who reads without the lock reads a whole one."""
         self.standing = standing
         text = json.dumps(asdict(standing) | {"reason": standing.reason[:_REASON_CHARACTERS]})
-        os.pwrite(self._descriptor, text.encode().ljust(_FILE_BYTES), 0)
+        try:
+            os.pwrite(self._descriptor, text.encode().ljust(_FILE_BYTES), 0)
+        except OSError:  # a full disk takes nobody's picture away; a loss may be told twice
+            log.exception("how a camera fares cannot be written")
 
     def give_back(self) -> None:
         os.close(self._descriptor)

@@ -9,6 +9,10 @@ from tests.streams.mediamtx.fake import FakeMediaMtx
 from tests.streams.mediamtx.scene import Scene, scene
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "mediamtx: against a real MediaMTX, where MEDIAMTX_BIN names one")
+
+
 @pytest.fixture
 async def gate() -> AsyncIterator[FakeMediaMtx]:
     async with FakeMediaMtx() as made:

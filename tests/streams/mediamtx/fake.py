@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import UUID, uuid4
 
@@ -29,7 +29,7 @@ KNOWN_FIELDS = {
 Lie = Literal["", "endless", "drip", "not_json", "wrong_types", "redirect", "gzip", "error", "negative"]
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - a refusal is an answer
     """The player is turned away with this HTTP status."""
 
     def __init__(self, status: int) -> None:
@@ -96,7 +96,7 @@ class FakeMediaMtx:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def __aenter__(self) -> "FakeMediaMtx":
+    async def __aenter__(self) -> Self:
         await self.up()
         return self
 

@@ -1,0 +1,63 @@
+"""What an attack is, and how a list of them becomes tests."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+Through = bool | list[str]
+"""Whether it got through; or, of an attack in several variants, those that did."""
+Seed = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """`tries` attacks the scene it is given; `seed` takes away the guard that stops it, for the test's time."""
+
+    name: str
+    tries: Callable[[Any], Awaitable[Through]]
+    seed: Seed
+    variants: tuple[str, ...] = ()
+    """All that must get through when the guard is gone."""
+    hole: str = ""
+    """Why it gets through for now."""
+
+    async def withstood(self, scene: Any) -> None:
+        through = await self.tries(scene)
+        assert not through, f"got through: {through}"
+
+    async def got_through(self, scene: Any, patch: pytest.MonkeyPatch) -> None:
+        self.seed(patch)
+        through = await self.tries(scene)
+        if isinstance(through, bool):
+            assert through, "without its guard the house must fall: this attack proves nothing"
+        else:
+            assert self.variants, "an attack in variants says which there are"
+            assert set(through) == set(self.variants)
+
+
+def against_the_house(attacks: Sequence[Attack]) -> pytest.MarkDecorator:
+    """Each attack as a parameter; one through a known hole is expected to get through."""
+    return pytest.mark.parametrize(
+        "attack",
+        [
+            pytest.param(
+                one, id=one.name, marks=[pytest.mark.xfail(strict=True, reason=one.hole)] if one.hole else []
+            )
+            for one in attacks
+        ],
+    )  # fmt: skip
+
+
+def without_its_guard(attacks: Sequence[Attack]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("attack", [pytest.param(one, id=one.name) for one in attacks])
+
+
+def without(patch: pytest.MonkeyPatch, module: Any, name: str, *guards: str, instead: str = "") -> None:
+    """Take clauses out of a module's SQL; fails when they stand there no more, so that no seed goes stale."""
+    text: str = getattr(module, name)
+    for guard in guards:
+        assert guard in text, f"{name} says no {guard!r} any more: seed the fault where the guard stands now"
+        text = text.replace(guard, instead)
+    patch.setattr(module, name, text)
