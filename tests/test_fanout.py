@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame
 from websockets.streams import StreamReader
@@ -57,6 +57,7 @@ def test_frames_are_what_a_websocket_library_reads(payload: bytes, kind: tuple[C
     assert (frame.opcode, frame.fin, bytes(frame.data)) == (opcode, True, payload)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 70_000)), max_size=4))
 def test_frames_can_be_taken_apart_again(messages: list[tuple[bool, int]]) -> None:
     said = [(is_text, b"x" * size) for is_text, size in messages]
@@ -185,6 +186,7 @@ def test_messages_go_between_frames_but_never_to_who_is_behind() -> None:
     assert shown(wire) == "Aa!a"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["entry", "frame", "drain", "begin", "say"]), st.integers(1, 60)), max_size=60)
 )

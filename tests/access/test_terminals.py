@@ -155,10 +155,9 @@ async def test_who_signs_in_while_the_terminal_is_retired_does_not_stay(database
         assert isinstance(signed_in, SignedIn)
         retiring = asyncio.create_task(retire())
         async with database.begin() as other, asyncio.timeout(5):
-            waiting = text(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%terminals%'"
-            )
-            while not await other.scalar(waiting):
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND :holder = ANY(pg_blocking_pids(pid))")
+            holder = await session.scalar(text("SELECT pg_backend_pid()"))
+            while not await other.scalar(waiting, {"holder": holder}):
                 assert not retiring.done(), "it did not wait for who is signing in"
                 await asyncio.sleep(0.01)
     await retiring

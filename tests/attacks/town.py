@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -197,12 +198,13 @@ class Town:
         return False
 
     async def _plays_mse(self, token: str, peer: str, proof: str) -> bool:
-        url = f"ws://{self.host}/v/{token}/mse" + (f"?proof={proof}" if proof else "")
+        url = f"ws://{self.host}/v/{token}/mse" + (f"?proof={quote(proof)}" if proof else "")
         async with connect(url, local_addr=(peer, 0), max_size=None, proxy=None) as socket:
             try:
                 while True:
                     said = await asyncio.wait_for(socket.recv(), 10)
                     if isinstance(said, bytes):
+                        socket.transport.abort()  # what else it sends is not waited for
                         return True
                     if orjson.loads(said)["type"] == "refused":
                         assert 4400 < orjson.loads(said)["problem"]["status"] + 4000 < 4500
@@ -214,12 +216,16 @@ class Town:
         """The children that play, tried one after the other."""
         return [child for child in children if await self.plays(token, child, **asking)]
 
+    def nobody_plays(self) -> None:
+        """End whatever still runs under earlier attempts: what follows has to be opened anew."""
+        self.house.edge._running.end_where(lambda _: True, "client")
+
     async def open_views(self, grant_id: UUID) -> int:
         return int(await self.sql("SELECT count(*) FROM views WHERE grant_id = $1 AND closed_at IS NULL", grant_id))
 
 
 def token_of(url: str) -> str:
-    return url.split("/v/")[1].split("/")[0]
+    return url.partition("/v/")[2].partition("/")[0]
 
 
 async def holder_of(session: Any, grant_id: UUID, address: str) -> Any:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import CameraOffline, GatewayUnavailable
@@ -214,6 +214,7 @@ async def test_over_two_pulls_the_playlist_goes_on_and_everything_decodes() -> N
     channel._use(-1)
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.sampled_from(["gop", "long gop", "lost", "changed", "idle"]), max_size=40),
     st.integers(0, 12),

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -168,7 +168,7 @@ shown = st.builds(
 
 
 @given(st.lists(shown, max_size=12), st.lists(st.floats(0, 9 * 3600, width=32), min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])  # real rows: shrinking would take minutes
 async def test_every_interval_stands_in_exactly_one_place(
     base: Database, showings: list[Shown], sealings: list[float]
 ) -> None:

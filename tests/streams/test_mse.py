@@ -240,7 +240,7 @@ async def test_what_the_client_says_is_neither_kept_nor_unbounded(scene: Scene) 
 async def test_a_slow_client_is_told_what_it_missed_and_plays_on(scene: Scene) -> None:
     scene.pulls.coming[0] = FilmPull(endless())
     receiving = sockets.socket()
-    receiving.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 8192)
+    receiving.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 65536)
     receiving.connect(("127.0.0.1", int(scene.host.split(":")[1])))
     async with watching(scene.host, sock=receiving, max_queue=1) as told, watching(scene.host) as quick:
         await told.until(messages=2)
@@ -268,9 +268,11 @@ async def test_a_slow_client_is_told_what_it_missed_and_plays_on(scene: Scene) -
         await quick.until(messages=scene.pull.next + 1)
         await told.until(messages=scene.pull.next + 1 - skipped["frames"])
         assert skipped["frames"] >= 15
-        assert skipped["seconds"] == pytest.approx(skipped["frames"] / 15, abs=0.1)
+        assert skipped["seconds"] == pytest.approx(skipped["frames"] / 15, abs=0.01)
         assert missed_from < scene.pull.next
         assert len(decoded(quick.files[0])) == scene.pull.next, "who is quick misses nothing"
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(told.socket.recv(), 0.2)
         frames = decoded(told.files[0])
         assert len(frames) == scene.pull.next - skipped["frames"]
         steps = {b.pts - a.pts for a, b in itertools.pairwise(frames)}
@@ -348,8 +350,8 @@ async def test_a_real_camera_over_a_lost_line(tmp_path: Path) -> None:
         async with doors(HandEdge(pulls, camera.url)) as host, watching(host) as told:
             await told.until(messages=20)
             camera.cut()
-            await told.until(messages=60)
+            await told.until(messages=40)
             assert told.kinds == ["init", "lost", "init"]
             assert [frame.width for frame in decoded(told.files[1])][:1] == [320]
-            assert sum(len(decoded(file)) for file in told.files) == 60 - 2
+            assert sum(len(decoded(file)) for file in told.files) == 40 - 2
         await pulls.close()

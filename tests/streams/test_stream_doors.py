@@ -210,12 +210,17 @@ async def test_who_takes_a_segment_too_slowly_loses_the_connection(
 
 async def test_a_connection_serves_one_answer_after_the_other(scene: Scene, client: httpx.AsyncClient) -> None:
     """The limits that an answer set on its connection do not outlive it."""
-    number = await large_segment(scene, client)
+    number, used = await large_segment(scene, client), list[Any]()
+    player = scene.edge.players[0]
+    answering = player.answering
+    player.answering = lambda transport, size: (used.append(transport), answering(transport, size))[1]  # type: ignore[method-assign]
     for _ in range(3):
         assert len((await client.get(f"/v/{TOKEN}/{number}.m4s")).content) == LARGE
         assert (await client.get(f"/v/{TOKEN}/index.m3u8")).status_code == 200
-    assert not scene.edge.players[0]._answering
-    assert scene.edge.players[0].bytes > 3 * LARGE
+    assert not player._answering
+    assert player.bytes > 3 * LARGE
+    assert len(used) == (6 if scene.below else 0)
+    assert all(transport.get_write_buffer_limits() > (0, 0) for transport in used)
 
 
 async def test_an_answer_never_begins_after_the_end(scene: Scene, client: httpx.AsyncClient) -> None:

@@ -1,8 +1,8 @@
 """The control API of a MediaMTX (v3), believed only within bounds.
 
 Every call ends within 2 s, reads at most 8 MiB, follows no redirect, takes no proxy from the environment and no
-compressed body; what has the wrong shape is no answer. After two failures in a row calls fail at once, until a probe
-gets through (`info`).
+compressed body; what has the wrong shape is no answer. After two failures in a row, or one that took the whole time,
+calls fail at once, until a probe gets through (`info`).
 """
 
 import asyncio
@@ -121,8 +121,8 @@ class Api:
         await self._json("POST", f"/v3/{reader.kind}/kick/{reader.id}", fine=(_OK, _MISSING))
 
     async def path(self, name: str) -> PathState:
-        """A path that nobody has asked for yet is not ready."""
-        found = await self._json("GET", f"/v3/paths/get/{quote(name, safe='')}", fine=(_OK, _MISSING))
+        """A path that nobody has asked for yet is not ready. Waits while a question of MediaMTX is being answered."""
+        found = await self._json("GET", f"/v3/paths/get/{quote(name, safe='')}", fine=(_OK, _MISSING), counts=False)
         return PathState(found.get("ready") is True, str(found.get("readyTime") or "")[:64])
 
     async def source(self, name: str) -> str | None:
@@ -133,14 +133,16 @@ class Api:
     async def add(self, name: str, body: Mapping[str, Any]) -> bool:
         """Add a path to its memory; False when it has one of that name."""
         url = f"/v3/config/paths/add/{quote(name, safe='')}"
-        said = await self._json("POST", url, orjson.dumps(body), fine=(_OK, _BAD))
+        said = await self._json("POST", url, orjson.dumps(body), fine=(_OK, _BAD), counts=False)
         if "error" in said and "already exists" not in str(said["error"]):
-            raise self._failed("it does not take a path as we describe it", count=False)
+            raise self._failed("it does not take a path as we describe it", weight=0)
         return "error" not in said
 
     async def delete(self, name: str) -> None:
         """Take a path away, and with it everybody who reads it."""
-        await self._json("DELETE", f"/v3/config/paths/delete/{quote(name, safe='')}", fine=(_OK, _MISSING))
+        await self._json(
+            "DELETE", f"/v3/config/paths/delete/{quote(name, safe='')}", fine=(_OK, _MISSING), counts=False
+        )
 
     async def _readers(self, kind: str) -> list[Reader]:
         found: list[Reader] = []
@@ -162,17 +164,28 @@ class Api:
             raise self._failed("its answer cannot be understood") from error
 
     async def _json(
-        self, method: str, url: str, body: bytes | None = None, *, fine: tuple[int, ...] = (_OK,), probe: bool = False
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        *,
+        fine: tuple[int, ...] = (_OK,),
+        probe: bool = False,
+        counts: bool = True,
     ) -> dict[str, Any]:
-        """One call; what it answered, an empty object for a 404 that is fine. Raises GatewayUnavailable."""
+        """One call; what it answered, an empty object for a 404 that is fine. Raises GatewayUnavailable.
+
+        What waits for MediaMTX's path manager, and so perhaps for an answer of ours, does not count as a failure.
+        """
         if self.broken and not probe:
             raise GatewayUnavailable(f"the media gateway does not answer: {self.word}", retry_after_seconds=2)
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 status, said = await self._bounded(method, url, body)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
-            slow = isinstance(error, TimeoutError | httpx.TimeoutException)
-            raise self._failed("no answer in time" if slow else "no connection") from error
+        except (TimeoutError, httpx.TimeoutException) as error:  # nobody else shall wait as long
+            raise self._failed("no answer in time", weight=_FAILURES * counts) from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise self._failed("no connection", weight=int(counts)) from error
         if status == _MISSING and status in fine:
             self._succeeded()
             return {}
@@ -203,8 +216,8 @@ class Api:
     def _succeeded(self) -> None:
         self._failures, self.word = 0, "ready"
 
-    def _failed(self, word: str, *, count: bool = True) -> GatewayUnavailable:
-        self._failures += count
+    def _failed(self, word: str, *, weight: int = 1) -> GatewayUnavailable:
+        self._failures += weight
         self.word = word
         return GatewayUnavailable(f"the media gateway does not answer: {word}", retry_after_seconds=2)
 

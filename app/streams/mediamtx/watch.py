@@ -183,7 +183,7 @@ class Watch:
                 strangers.append(reader)
             else:
                 playing.setdefault(view_id, []).append(reader)
-        await self._note(playing)
+        self._note(playing)
         doomed = await self._doomed(connection, opened)
         spare = [reader for view_id, many in playing.items() if view_id not in doomed for reader in many[1:]]
         over = [reader for view_id in doomed for reader in playing.get(view_id, [])]
@@ -191,9 +191,10 @@ class Watch:
         for view_id, cause in doomed.items():
             if not any(reader.id in left for reader in playing.get(view_id, [])):
                 await self._close(self._carried[view_id], cause)
-        for view in opened:
-            if view.id not in playing and view.id not in doomed:
-                await self._miss(self._carried[view.id])
+        for view in opened:  # what comes now may wait for the gateway, and nobody is left to cut
+            if view.id in self._carried:
+                one = self._carried[view.id]
+                await (self._learn(one) if view.id in playing else self._miss(one))
         await self._tell(connection)
 
     async def _adopt(self, connection: asyncpg.Connection, opened: Sequence[OpenView]) -> None:
@@ -212,7 +213,7 @@ class Watch:
             for name in view.session_ref.split(" "):
                 _remember(self._known, name, None)
 
-    async def _note(self, playing: dict[UUID, list[Reader]]) -> None:
+    def _note(self, playing: dict[UUID, list[Reader]]) -> None:
         for view_id, readers in playing.items():
             one = self._carried[view_id]
             one.readers, one.missed, one.seconds = readers, 0, one.view.seconds
@@ -222,8 +223,10 @@ class Watch:
             one.sent = max(one.sent, *(reader.sent for reader in readers))
             if one.sent and one.first_byte_at is None:
                 one.first_byte_at = clock.now()
-            if one.path is None or not one.path.ready:
-                one.path = await self._api.path(self._path(one.view))
+
+    async def _learn(self, one: Carried) -> None:
+        if one.path is None or not one.path.ready:
+            one.path = await self._api.path(self._path(one.view))
 
     async def _doomed(self, connection: asyncpg.Connection, opened: Sequence[OpenView]) -> dict[UUID, str]:
         """The views that are over, and why."""

@@ -54,6 +54,7 @@ async def made(
     database: Database,
     database_url: str,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Contract]:
     monkeypatch.setattr(watch, "CARRIED_SECONDS", 0.0)
     side: FakeMediaMtx | RealMediaMtx = FakeMediaMtx() if request.param == "fake" else RealMediaMtx(tmp_path)

@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 
 from app.access import sessions
 from app.streams.mediamtx import watch
+from app.streams.views import Asking
 from tests import actors, factories
 from tests.conftest import Databases
 from tests.streams.mediamtx.fake import FakeMediaMtx, Reader, Refused
@@ -236,6 +237,20 @@ async def test_an_emergency_takes_the_place_of_the_least_urgent(at: Scene, gate:
     rows = await at.closed()
     assert [row["cause"] for row in rows] == ["pre_empted", ""]
     assert not second.ended.done()
+
+
+async def test_nobody_is_cut_later_because_mediamtx_waits_for_an_answer(at: Scene, gate: FakeMediaMtx) -> None:
+    gateway = await at.watching()
+    reader = await playing(at, gate)
+    async with gate._path_manager:  # it has put a question, and answers nothing about paths meanwhile
+        fresh = gate.ghost(at.path(), "whep")
+        await gateway.authorize(at.token(await at.ticket()), Asking("whep", "127.0.0.1", session_ref=fresh.id))
+        await asyncio.sleep(watch.LOOK_SECONDS)
+        await at.revoke(at.tickets[0])
+        assert await asyncio.wait_for(reader.ended, 1) == "kicked"
+        assert (await at.closed(seconds=1))[0]["cause"] == "revoked"
+        assert (await gateway.health()).ok
+    assert not fresh.ended.done()
 
 
 async def test_a_drained_gateway_takes_nobody_and_sends_everybody_elsewhere(at: Scene, gate: FakeMediaMtx) -> None:
