@@ -27,7 +27,7 @@ _UPGRADE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
-_CLOSE_FRAME = b"\x88"
+_TEXT_FRAME, _CLOSE_FRAME = b"\x81", b"\x88"  # RFC 6455 §5.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,16 @@ class _Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         self._pieces += 1
         if self._pieces == 1 and not data.startswith((b"HTTP/1.1 200", b"HTTP/1.1 101")):
             self.started.set_exception(RuntimeError(data.decode("utf-8", "replace")))
-        if self._has_frames and data.startswith(_CLOSE_FRAME):
-            return  # a farewell, no footage
+        if self._has_frames and self.started.done() and data.startswith((_TEXT_FRAME, _CLOSE_FRAME)):
+            self._transport.close()  # a farewell, no footage
+            return
         self.arrived.append((monotonic(), len(data)))
         if self._pieces > 5 and not self.started.done():
             self.started.set_result(None)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 QUALITIES = ("auto", "main", "sub")
-CODECS = {"h264": ("avc1", "avc3"), "h265": ("hvc1", "hev1")}
+CODECS = {"h264": ("avc1", "avc3", "h264"), "h265": ("hvc1", "hev1", "h265", "hevc")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,15 @@ import asyncpg
 import httpx
 import pytest
 
-from app.database import Database
+from app.announcements import CHANNEL
+from app.database import Database, plain_url
 from app.demo.simulator import SimulatedCamera, Simulator
 from app.keys import Keys
 from app.streams import manifests, reconcile
 from app.streams.urls import read
 from app.streams.writer import Writer
 from tests import factories
+from tests.streams.watching import until
 
 
 @dataclass
@@ -286,6 +288,9 @@ async def test_a_wall_is_stopped_by_its_operator_or_supervisor(
     client: httpx.AsyncClient, database: Database, center: Center
 ) -> None:
     colleague = await factories.sign_in(client, await factories.person(database, center.district, "operator"))
+    said_aloud: set[str] = set()
+    listening = await asyncpg.connect(plain_url(database.url))
+    await listening.add_listener(CHANNEL, lambda *news: said_aloud.add(news[-1]))
     for who, cause in ((center.operator, "ended_by_user"), (center.lead, "revoked")):
         wall = (await begin(client, center.operator, camera_ids=texts(center.cameras))).json()["wall_id"]
         for stranger in (colleague, center.auditor):
@@ -295,6 +300,8 @@ async def test_a_wall_is_stopped_by_its_operator_or_supervisor(
         assert (await client.get(f"/v1/walls/{wall}", headers=center.operator)).status_code == 404
         _, (entry, said) = await entries_about(database, wall)
         assert (entry["act"], said["cause"]) == ("wall.stopped", cause)
+        await until(lambda wall=wall: f"revoked grant {wall}" in said_aloud, 2)
+    await listening.close()
     assert (await client.delete(f"/v1/walls/{uuid4()}", headers=center.operator)).status_code == 404
 
 

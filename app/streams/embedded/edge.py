@@ -211,9 +211,7 @@ class Edge:
         """One JPEG, as a view of its own."""
         player = await self.open(token, asking)
         try:
-            picture = await self._snapshots.jpeg(player.channel.pull)
-            if player.ended.done():
-                raise GrantEnded("this permission ended while the picture was made")
+            picture = await self._snapshots.of(player)
             player.count(len(picture))
         except Refusal:
             player.end("camera_lost")

@@ -95,6 +95,7 @@ class Watch:
         self._heard_at = clock.monotonic()
         self._told_at = 0.0
         self._wake = asyncio.Event()
+        self._settling: asyncio.Task[None] | None = None
         self.leads = False
         self.draining = False
         for topic in ("rights", RENEWED, views.TAKEN_OVER, "gateways"):
@@ -135,6 +136,8 @@ class Watch:
                 tasks.create_task(self._reconcile(connection))
         finally:
             self.leads = False
+            if self._settling is not None:
+                self._settling.cancel()
 
     async def _live(self) -> None:
         """Views of this gateway outlive the processes that opened them, as long as somebody holds the office."""
@@ -191,10 +194,11 @@ class Watch:
         for view_id, cause in doomed.items():
             if not any(reader.id in left for reader in playing.get(view_id, [])):
                 await self._close(self._carried[view_id], cause)
-        for view in opened:  # what comes now may wait for the gateway, and nobody is left to cut
-            if view.id in self._carried:
-                one = self._carried[view.id]
-                await (self._learn(one) if view.id in playing else self._miss(one))
+        for view in opened:
+            if view.id in self._carried and view.id not in playing:
+                self._carried[view.id].missed += 1
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle())
         await self._tell(connection)
 
     async def _adopt(self, connection: asyncpg.Connection, opened: Sequence[OpenView]) -> None:
@@ -223,10 +227,6 @@ class Watch:
             one.sent = max(one.sent, *(reader.sent for reader in readers))
             if one.sent and one.first_byte_at is None:
                 one.first_byte_at = clock.now()
-
-    async def _learn(self, one: Carried) -> None:
-        if one.path is None or not one.path.ready:
-            one.path = await self._api.path(self._path(one.view))
 
     async def _doomed(self, connection: asyncpg.Connection, opened: Sequence[OpenView]) -> dict[UUID, str]:
         """The views that are over, and why."""
@@ -280,19 +280,28 @@ class Watch:
             self._wake.set()
         return set(left)
 
-    async def _miss(self, one: Carried) -> None:
-        one.missed += 1
-        never = not one.readers
-        if (never and one.view.seconds < UNUSED_SECONDS) or (not never and one.missed < _MISSED):
-            return
+    async def _settle(self) -> None:
+        """Ask about paths, which may wait for the gateway: beside the looking, so that nobody is cut later for it."""
+        try:
+            for one in list(self._carried.values()):
+                if not one.missed and not (one.path and one.path.ready):
+                    one.path = await self._api.path(self._path(one.view))
+                elif one.readers and one.missed >= _MISSED:
+                    await self._close(one, await self._why_gone(one))
+                elif not one.readers and one.missed and one.view.seconds >= UNUSED_SECONDS:
+                    await self._close(one, await self._why_gone(one))
+        except Refusal as refusal:
+            log.warning("%s", refusal.detail, extra={"gateway": self._gateway})
+        except Exception:
+            log.exception("a mistake of ours; a gateway is looked at again in a moment")
+
+    async def _why_gone(self, one: Carried) -> str:
         path = await self._api.path(self._path(one.view))
         if (await self._api.info()).started != one.started:
-            cause = "gateway_lost"
-        elif not path.ready or (one.path is not None and one.path.ready and path.since != one.path.since):
-            cause = "camera_lost"
-        else:
-            cause = "client"
-        await self._close(one, cause)
+            return "gateway_lost"
+        if not path.ready or (one.path is not None and one.path.ready and path.since != one.path.since):
+            return "camera_lost"
+        return "client"
 
     async def _close(self, one: Carried, cause: str) -> None:
         seconds = one.view.seconds if cause in _CUT_NOW else one.seconds
