@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from app.streams.embedded.boxes import Fragment, Init, Splitter
 
-_AT_ONCE, _OPEN_SECONDS = 12, 30.0  # openings under way; how long one may take
+_AT_ONCE, _OPEN_SECONDS, _TRIES = 12, 30.0, 3  # openings under way; how long one may take; who is put off asks again
 _PIECE_BYTES, _LITTLE_BYTES = 1 << 16, 4096
 _SEQUENCE_NUMBER = slice(20, 24)  # of a `moof`, whose first child is `mfhd` (ISO/IEC 14496-12, 8.8.5)
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10  # RFC 6455 §5.2
@@ -223,10 +223,10 @@ class _Load:
                 self._poll.modify(number, 0)  # a reset is told all the same
         return True
 
-    def _do_open(self, viewers: list[dict[str, Any]]) -> dict[str, str]:
-        """Those that failed, and why; a few are opened at once, each until its first fragment is here."""
+    def _do_open(self, viewers: list[dict[str, Any]]) -> dict[str, list[str]]:
+        """Those that failed, and why each time; a few are opened at once, each until its first fragment is here."""
         waiting, opening = deque(Viewing(**one) for one in viewers), list[_Viewer]()
-        failed: dict[str, str] = {}
+        failed: dict[str, list[str]] = {}
         while waiting or opening:
             while waiting and len(opening) < _AT_ONCE:
                 viewer = _Viewer(waiting.popleft())
@@ -237,8 +237,11 @@ class _Load:
             self._turn(1)
             for viewer in [one for one in opening if not one.started]:
                 if viewer.ended or monotonic() - viewer.asked_at > _OPEN_SECONDS:
-                    failed[viewer.what.name] = viewer.ended or "nothing came in time"
+                    tries = failed.setdefault(viewer.what.name, [])
+                    tries.append(viewer.ended or "nothing came in time")
                     self._drop(viewer)
+                    if len(tries) < _TRIES:
+                        waiting.append(viewer.what)
             opening = [one for one in opening if not one.started and one in self._all]
         return failed
 
@@ -280,10 +283,13 @@ class Readers:
         return json.loads(await self.process.stdout.readline())
 
     async def open(self, viewings: Sequence[Viewing]) -> None:
-        """Return when every viewer has its first fragment; RuntimeError if one has not."""
-        failed = await self._ask("open", viewers=[asdict(one) for one in viewings])
-        if failed:
-            raise RuntimeError(f"{len(failed)} of {len(viewings)} viewers: {next(iter(failed.values()))}")
+        """Return when every viewer has its first fragment; RuntimeError if one has not after some tries."""
+        tried = await self._ask("open", viewers=[asdict(one) for one in viewings])
+        for name, why in tried.items():
+            if len(why) == _TRIES:
+                raise RuntimeError(f"viewer {name} of {len(viewings)}: {why}")
+        if tried:
+            print(f"{len(tried)} of {len(viewings)} viewers had to ask again: {next(iter(tried.values()))}")
 
     async def mark(self) -> None:
         """Count from here."""
