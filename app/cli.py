@@ -19,11 +19,12 @@ from app.access import passwords, people
 from app.access.roles import LABELS
 from app.audit import entries
 from app.database import Database
-from app.errors import Refusal, UnusableFile
+from app.errors import NotFound, Refusal, UnusableFile
+from app.keys import Keys
 from app.ledger import Sequencer
 from app.registry import agencies, areas
 from app.settings import Settings
-from app.streams import placement
+from app.streams import mediamtx, placement
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 agency = typer.Typer(no_args_is_help=True, help="Institutions and their units / 기관")
@@ -315,6 +316,20 @@ def list_gateways() -> None:
         out.print(grid)
 
     run(work)
+
+
+@gateway.command("config")
+def configure_gateway(
+    name: str, callback: Annotated[str, typer.Option(help="this service, as MediaMTX reaches it")]
+) -> None:
+    """What MediaMTX's own configuration file must say; it holds a secret, so keep it like one."""
+    settings = Settings()
+    for each in settings.gateways:
+        if each.startswith("mediamtx+") and (config := mediamtx.Config.parse(each)).name == name:
+            path = mediamtx.callback_path(Keys(settings.secret_key), name)
+            print(mediamtx.configuration(config, callback.rstrip("/") + path))  # noqa: T201 - a file's content
+            return
+    raise NotFound(f"GWANJE_GATEWAY names no MediaMTX {name}")
 
 
 @gateway.command("drain")

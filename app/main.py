@@ -46,6 +46,7 @@ from app.routers.dependencies import House, bounded
 from app.settings import Settings
 from app.streams import manifests
 from app.streams.embedded.edge import Edge
+from app.streams.mediamtx import Config, MediaMtx
 from app.streams.placement import Gateways
 from app.streams.writer import Writer
 
@@ -121,6 +122,12 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
             placed.drive(
                 edge, public_urls=settings.public_urls, viewers=settings.most_viewers, cameras=settings.most_pulls
             )
+        drivers = _mediamtx(settings, keys, base, writer, news) if settings.role == "service" else []
+        for driver in drivers:
+            placed.drive(
+                driver, public_urls=driver.config.public_urls, viewers=driver.config.viewers,
+                cameras=driver.config.cameras,
+            )  # fmt: skip
         edge.elsewhere = placed.elsewhere
         await placed.refresh()
         live = Feed(base, news, keys)
@@ -138,6 +145,7 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
                 ("gateways", placed.run()),
                 ("manifests", manifests.keep_sealed(writer)),
                 ("partitions", _keep_partitions(base)),
+                *((f"gateway {driver.name}", driver.watch()) for driver in drivers),
             )
         ]
         if settings.role == "service":
@@ -153,6 +161,13 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+
+def _mediamtx(
+    settings: Settings, keys: Keys, base: database.Database, writer: Writer, news: Announcements
+) -> list[MediaMtx]:
+    configs = [Config.parse(each) for each in settings.gateways if each.startswith("mediamtx+")]
+    return [MediaMtx(config, settings, keys, base, writer, news) for config in configs]
 
 
 def _release(uses: list[postgres.Use]) -> None:

@@ -1,17 +1,19 @@
 """The scene of the attacks: a district whose one camera streams, people of all sides, and clients as attackers have."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+import asyncpg
 import httpx
 import orjson
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, make_url, select
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -27,7 +29,7 @@ from app.settings import Settings
 from app.streams import urls
 from app.streams.urls import Pass
 from tests import factories
-from tests.conftest import Quiet
+from tests.conftest import Databases, Quiet
 from tests.factories import Person
 
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"
@@ -84,6 +86,7 @@ class Town:
     district: UUID
     police: UUID
     camera: UUID
+    superuser: Callable[[], Awaitable[asyncpg.Connection]]
     clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
 
     @property
@@ -254,7 +257,7 @@ async def house_of(settings: Settings) -> AsyncIterator[tuple[str, House]]:
 
 
 @asynccontextmanager
-async def town(settings: Settings, database: Database, keys: Keys) -> AsyncIterator[Town]:
+async def town(settings: Settings, database: Database, keys: Keys, databases: Databases) -> AsyncIterator[Town]:
     """A town whose camera is being watched all the time, so that every attack finds footage at hand."""
     watched = SimulatedCamera("cam/1", "CAM 1", login="viewer", password=CAMERA_PASSWORD, width=320, height=180)
     async with Simulator([watched]) as simulator, house_of(settings) as (base_url, house):
@@ -263,7 +266,10 @@ async def town(settings: Settings, database: Database, keys: Keys) -> AsyncItera
         camera = await factories.camera(database, district)
         await factories.source(database, keys, camera, simulator.url("cam/1"))
         async with httpx.AsyncClient(base_url=base_url, timeout=15) as client:
-            made = Town(base_url, house, database, keys, client, simulator, district, police, camera, {HERE: client})
+            superuser = partial(databases.superuser, make_url(settings.database_url).database or "")
+            made = Town(
+                base_url, house, database, keys, client, simulator, district, police, camera, superuser, {HERE: client}
+            )  # fmt: skip
             channel = await house.edge._channels.open(f"{camera}/main", simulator.url("cam/1"))
             with channel.held():
                 await channel.playlist.ready()

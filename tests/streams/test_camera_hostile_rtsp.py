@@ -179,7 +179,7 @@ HARMLESS = sdp("a=fmtp:96 packetization-mode=1;sprop-parameter-sets=Z0LADA==,aM4
         sdp("a=fmtp:96 " + "a" * 60_000 + "é"),
         sdp("a=fmtp:96 " + "a=fmtp:96 é\r\n" * 5000),
         b"m=video 0 RTP/AVP " + b" ".join(b"%d" % i for i in range(12_000)),
-        b"m=video 0 RTP/AVP 1\r\n" * 3000,
+        b"".join(b"m=video 0 RTP/AVP %d\r\n" % i for i in range(2500)),
         b"m=\n" * 20_000,
         b"m=video 0 RTP/AVP 96\r\na=rtpmap:96 " + b" " * 60_000 + b"/90000",
         b"m=video 0 RTP/AVP 96\r\na=rtpmap:96 " + b"a" * 60_000,
