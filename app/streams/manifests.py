@@ -206,6 +206,7 @@ FROM (
             '$[0 to {last}]') AS intervals
     FROM manifest_cameras i JOIN manifests m ON m.id = i.manifest_id JOIN duties d ON d.id = m.duty_id
     WHERE {whose} AND i.began_at < :until AND i.began_at >= date_trunc('hour', :since, 'UTC') AND i.ended_at >= :since
+        AND m.hour < :until AND m.hour >= date_trunc('hour', :since, 'UTC')
         AND (i.began_at, m.duty_id, i.camera_id) < (:at, :duty_id, :last_camera_id)
     ORDER BY i.began_at DESC, m.duty_id DESC, i.camera_id DESC LIMIT :limit)
     UNION ALL

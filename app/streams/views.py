@@ -42,8 +42,11 @@ JOIN appointments o ON o.id = g.appointment_id AND o.valid_from <= now() AND (o.
 JOIN agencies c ON c.id = o.agency_id
 LEFT JOIN agreements a ON a.id = g.agreement_id
     AND {agreement_covers(verb="'view'", camera="p", agencies="c.acts_for_ids")}
+LEFT JOIN approvals y ON y.id = g.approval_id
 """
-ALLOWED = "(p.owner_agency_id = ANY(c.acts_for_ids) OR a.id IS NOT NULL)"
+ALLOWED = (
+    "(p.owner_agency_id = ANY(c.acts_for_ids) OR a.id IS NOT NULL) AND (g.approval_id IS NULL OR y.valid_to > now())"
+)
 _PERMIT = f"""
 SELECT g.kind, g.user_id, g.session_id, g.agreement_id, g.exercise, g.restriction, g.use_purpose, g.basis, g.urgency,
     g.event_id, g.incident_id, g.manifested, g.protocols, g.bound_address, g.duty_id, g.terminal_id, g.appointment_id,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,14 @@ from app.keys import Keys
 from app.streams import reconcile, urls, views
 from app.streams.urls import Pass
 from app.streams.views import proof_of
-from tests.attacks.attack import Attack, Seed, against_the_house, without, without_its_guard
+from tests.attacks.attack import (
+    Attack,
+    Seed,
+    against_the_house,
+    believing_every_signature,
+    without,
+    without_its_guard,
+)
 from tests.attacks.town import CHILDREN, ELSEWHERE, PROTOCOL, Granted, Town, Visitor
 
 
@@ -148,10 +156,6 @@ async def a_url_of_another_deployment(scene: Scene) -> list[str]:
     return await scene.town.played(forged)
 
 
-def believing_every_signature(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(urls.hmac, "compare_digest", lambda *_: True)
-
-
 async def a_consoles_url_at_another_address(scene: Scene) -> list[str]:
     """It has played at the console; the request says that it comes from there."""
     said = {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
@@ -202,7 +206,7 @@ def a_tablets_url_with_proof(kind: str) -> Callable[[Scene], Awaitable[list[str]
 ATTACKS = [
     *(Attack(name, over(*how), seed, CHILDREN) for name, (how, seed) in OVER.items()),
     Attack("a url that is over", a_url_that_is_over, urls_that_last_for_ever, CHILDREN),
-    Attack("a url of another deployment", a_url_of_another_deployment, believing_every_signature, CHILDREN),
+    Attack("a url of another deployment", a_url_of_another_deployment, partial(believing_every_signature, module=urls), CHILDREN),
     Attack("a console's url at another address", a_consoles_url_at_another_address, playing_for_everybody, CHILDREN),
     Attack("protocols that were not asked for", protocols_that_were_not_asked_for, playing_for_everybody,
            NOT_ASKED_FOR),

@@ -21,7 +21,7 @@ from app.streams.embedded.snapshot import Snapshots
 from app.streams.urls import Pass
 from app.streams.views import Asking, Permit, proof_of
 from tests import factories
-from tests.attacks.attack import Attack, against_the_house, without_its_guard
+from tests.attacks.attack import Attack, against_the_house, if_mended, without_its_guard
 from tests.attacks.test_child_objects import asked, decided
 from tests.attacks.town import ELSEWHERE, INVESTIGATION, Granted, Town, token_of
 from tests.attacks.watchers import still_fed, watching
@@ -173,8 +173,8 @@ async def hls_shared_by_a_patrol_car(town: Town) -> bool:
         return both == 5 and opened == before  # two places, and the log knows of one
 
 
-def nothing_to_take_away(_: pytest.MonkeyPatch) -> None:
-    """A hole needs no seed; whoever mends it seeds its guard here."""
+def hls_for_who_comes_from_anywhere(_: pytest.MonkeyPatch) -> None:
+    """As it is; whoever mends it takes the mending away here."""
 
 
 async def the_url_of_the_shift_before(town: Town) -> list[str]:
@@ -320,13 +320,23 @@ async def an_approval_withdrawn_while_the_grant_is_written(town: Town) -> bool:
     return await town.plays(token_of(answer.json()["grants"][0]["streams"][0]["url"]), "live.mp4")
 
 
+APPROVED = (
+    " AND (g.approval_id IS NULL OR EXISTS (SELECT FROM approvals v WHERE v.id = g.approval_id AND v.approved"
+    " AND v.valid_to > now()))"
+)
+
+
+def never_asking_for_the_approval(patch: pytest.MonkeyPatch) -> None:
+    if_mended(patch, views, "_PERMIT", APPROVED)
+
+
 ATTACKS = [
     Attack("players that go on", players_that_go_on, hearing_and_asking_nothing,
            tuple(f"{name}: {child}" for name in ENDS for child in RUNNING)),
     Attack("two players of one url", two_players_of_one_url, taking_nobodys_place, ("live.mp4", "mse")),
     Attack("hls of a console elsewhere", hls_of_a_console_elsewhere, hls_that_looks_once, HLS),
     Attack("hls of a tablet without it", hls_of_a_tablet_without_it, hls_that_looks_once, HLS),
-    Attack("hls shared by a patrol car", hls_shared_by_a_patrol_car, nothing_to_take_away,
+    Attack("hls shared by a patrol car", hls_shared_by_a_patrol_car, hls_for_who_comes_from_anywhere,
            hole="who is bound to no address may be followed by HLS from anywhere, under the same view"),
     Attack("the url of the shift before", the_url_of_the_shift_before, playing_for_everybody,
            ("live.mp4", "mse", *HLS)),
@@ -343,7 +353,7 @@ ATTACKS = [
         revoked_while, where=Snapshots, name="jpeg", children=("snapshot.jpg",)
     ), picturing_all_the_same, ("snapshot.jpg",)),
     Attack("an approval withdrawn while the grant is written", an_approval_withdrawn_while_the_grant_is_written,
-           nothing_to_take_away, hole="whether an approval still stands is asked when a grant is given, never again"),
+           never_asking_for_the_approval, hole="whether an approval still stands is asked when a grant is given, never again"),
 ]  # fmt: skip
 
 

@@ -30,6 +30,15 @@ ROLES = {
     "/v1/agreements/{agreement_id}/withdrawal": "agency_head",
     "/v1/cameras/{camera_id}/source": "admin",
     "/v1/audit/entries": "auditor",
+    "/v1/terminals": "admin",
+    "/v1/terminals/{terminal_id}": "admin",
+    "/v1/gateways": "admin",
+    "/v1/approvals/{approval_id}": "agency_head",
+    "/v1/approvals/{approval_id}/decision": "agency_head",
+    "/v1/revocations": "shift_lead",
+    "/v1/walls": "operator",
+    "/v1/walls/{wall_id}": "operator",
+    "/v1/tours": "shift_lead",
 }
 FEW = hypothesis_settings(
     max_examples=8,

@@ -66,6 +66,7 @@ async def refused(camera: FakeHttpCamera, within_seconds: float = 5) -> str:
         (PARTS + b"--b\r\nContent-Type: text/plain\r\n\r\n", b"x", "no JPEG"),
         (PARTS + b"--b\r\nContent-Length: 10000000000\r\n\r\n", b"x", "larger than 4 MiB"),
         (PARTS + b"--b\r\nContent-Length: 000000000010000000000\r\n\r\n", b"x", "larger than 4 MiB"),
+        (PARTS + b"--b\r\nContent-Length: 999999999\r\n\r\n", b"x", "larger than 4 MiB"),
         (PARTS + b"--b\r\n\r\n", b"x" * 65536, "larger than 4 MiB|more than 8 Mbit/s"),
         (PARTS, b"--b\r\nContent-Length: 1\r\n\r\nx" * 3000, "no JPEG|more pictures"),
         (PARTS, b"--b\r\nContent-Length: 0\r\n\r\n" * 3000, "more pictures"),
@@ -242,11 +243,21 @@ def test_a_transport_stream_of_anything_is_read_within_bounds():
             assert sum(len(table.packets) + len(table._coming) for table in stream._tables.values()) < 4096
 
 
-def test_a_table_without_end_is_not_kept():
+@pytest.mark.parametrize("more", [b"G\0\0\x20\xb7" + b"\xff" * 183, b"G\0\0\x30\xb6" + b"\xff" * 183])
+def test_a_table_without_end_is_not_kept(more: bytes):
+    """It goes on in packets that bring nothing, or a byte each."""
     stream = TransportStream()
-    stream.feed(b"G\x40\0\x10\0\0\xb3\xff" + b"\xff" * 180 + (b"G\0\0\x10" + b"\xff" * 184) * 500)
-    stream.feed((b"G\0\0\x20\xb7" + b"\xff" * 183) * 500)
+    stream.feed(b"G\x40\0\x10\0\0\xbf\xff" + b"\xff" * 180 + more * 500)
     assert all(len(table.packets) + len(table._coming) < 4096 for table in stream._tables.values())
+
+
+async def test_a_picture_without_end_is_not_kept():
+    container = MotionJpeg(b"b")
+    container.feed(b"--b\r\n\r\n\xff\xd8")
+    with pytest.raises(NotVideo, match="larger than 4 MiB"):
+        for _ in range(80):
+            container.feed(bytes(65536))
+    assert len(container._buffer) < 5 << 20
 
 
 @pytest.mark.parametrize("kind", [2, 0x10, 0x0F, 0xFF])

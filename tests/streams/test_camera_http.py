@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,40 @@ async def test_only_so_many_are_encoded_at_once(monkeypatch: pytest.MonkeyPatch)
         await pull.stop()
         await (after := pull_of(camera)).start()
         await after.stop()
+
+
+@pytest.mark.parametrize("shows", ["mpegts", "mp4", "mjpeg"])
+async def test_under_the_event_loop_that_production_uses(tmp_path: Path, shows):
+    async with FakeHttpCamera(shows=shows) as camera:
+        puller = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(Path(__file__).with_name("puller.py")), str(tmp_path), camera.url),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        assert await puller.stdout.readline() == b"CameraPull\n"
+        (process,) = children(puller.pid)
+        await asyncio.sleep(1)
+        puller.stdin.write(b"\n")
+        assert int(await puller.stdout.readline()) > 5
+        assert await puller.wait() == 0
+        assert not alive(process)
+
+
+@pytest.mark.parametrize("kind", [FakeCamera, FakeHttpCamera])
+async def test_ffmpeg_has_little_memory_and_can_write_no_file(kind):
+    async with kind() as camera:
+        known, pull = set(children()), pull_of(camera)
+        await pull.start()
+        (process,) = set(children()) - known
+        limits = {
+            line[:26].strip(): line[26:].split()[:2]
+            for line in Path(f"/proc/{process}/limits").read_text().splitlines()
+        }
+        assert limits["Max address space"] == [str(1 << 30)] * 2
+        assert limits["Max file size"] == ["0", "0"]
+        assert limits["Max core file size"] == ["0", "0"]
+        await pull.stop()
 
 
 @pytest.mark.parametrize("auth", ["", "basic", "digest", "digest-sha256", "digest-plain"])
@@ -159,6 +194,23 @@ async def test_an_authority_of_the_citys_own_is_trusted_where_it_is_named(tmp_pa
     async with kind(tls=authority.server("camera.example")) as camera:
         with pytest.raises(CameraOffline, match="certificate is not trusted"):  # it is another camera's
             await CameraPull(safe_source(camera.url, LOOPBACK), LOOPBACK, ca_file=authority.file).start()
+
+
+@pytest.mark.parametrize("kind", [FakeCamera, FakeHttpCamera])
+async def test_a_certificate_is_for_the_name_that_is_registered(tmp_path: Path, kind, monkeypatch: pytest.MonkeyPatch):
+    async def getaddrinfo(host, port, **_: object):
+        return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    authority, names = Authority(tmp_path), []
+    server = authority.server("camera.example")
+    server.sni_callback = lambda _socket, name, _context: names.append(name)
+    async with kind(tls=server) as camera:
+        source = safe_source(camera.url.replace("127.0.0.1", "camera.example"), LOOPBACK)
+        pull = CameraPull(source, LOOPBACK, ca_file=authority.file)
+        await pull.start()
+        assert set(names) == {"camera.example"}
+        await pull.stop()
 
 
 def cuts(data: bytes, size: int) -> list[bytes]:

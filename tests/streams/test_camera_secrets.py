@@ -77,7 +77,7 @@ def cameras(kind: type, **how: object) -> FakeCamera | FakeHttpCamera:
 
 @pytest.mark.parametrize("auth", ["digest", "basic"])
 @pytest.mark.parametrize("kind", [FakeCamera, FakeHttpCamera])
-@pytest.mark.parametrize("end", ["cut", "killed", "wrong", "nothing", "unreadable", "untrusted"])
+@pytest.mark.parametrize("end", ["cut", "killed", "wrong", "nothing", "unreadable", "elsewhere", "untrusted"])
 async def test_canaries_are_nowhere(kind, auth, end: str, caplog: pytest.LogCaptureFixture, tmp_path: Path):
     tls = Authority(tmp_path / "tls").server() if end == "untrusted" else None
     reports, run_dir = Reports(), tmp_path / "run"
@@ -91,6 +91,8 @@ async def test_canaries_are_nowhere(kind, auth, end: str, caplog: pytest.LogCapt
                 camera._server.close()
             elif end == "unreadable":
                 camera.fault, camera.answer = "garbage", b"not http\r\n\r\n"
+            elif end == "elsewhere":
+                camera.fault, camera.answer = "redirect", b"HTTP/1.1 404 Not Found\r\n\r\n"
             elif end == "untrusted":
                 url = url.replace("rtsp:", "rtsps:").replace("http:", "https:")
             try:

@@ -292,3 +292,19 @@ async def test_a_jump_of_the_cameras_clock_ends_the_pull():
     pull.give(100, False, duration=3_600_000)
     assert "clock" in notes.lost[0].detail
     assert notes.fragments == []
+
+
+async def test_the_rate_is_measured_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pull_module, "_RATE_SECONDS", 0.3)
+    monkeypatch.setattr(pull_module, "_BURST_SECONDS", 0.2)
+    pull = await hand_pull()
+    assert pull.kbps == 0
+    pull.give(1, True, size=10_000_000)  # what a relay is given at once to begin with
+    began, given = time.monotonic(), 0
+    while time.monotonic() - began < 1:
+        pull.give(given + 2, False, size=5000)
+        given += 1
+        await asyncio.sleep(0.02)
+    expected = given * 5000 * 8 / 1000 / (time.monotonic() - began)
+    assert 0.6 * expected < pull.kbps < 1.6 * expected
+    await pull.stop()

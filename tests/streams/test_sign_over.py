@@ -9,11 +9,13 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from app.access import terminals
 from app.database import Database
 from app.demo.simulator import SimulatedCamera, Simulator
 from app.keys import Keys
-from app.models import View
+from app.models import CameraPosition, View
 from app.streams import duties
+from app.streams.views import proof_of
 from tests import factories
 from tests.factories import PASSWORD, Person
 from tests.feed.test_feed import feed
@@ -110,6 +112,17 @@ async def test_a_playlist_is_answered_on_with_the_url_of_the_shift_before(
     assert (before.cause, after.closed_at, after.user_id) == ("signed_over", None, console.following.user_id)
 
 
+async def test_a_playlist_that_begins_with_the_url_of_the_shift_before_is_one_view(
+    client: httpx.AsyncClient, database: Database, console: Console
+) -> None:
+    """As after a change of process, or of gateway: nobody here has heard of the shift before."""
+    await console.sign_over(client)
+    for _ in range(3):
+        assert (await client.get(console.urls["hls"])).status_code == 200
+    rows = await views(database, console.camera, closed=0)
+    assert [(row.cause, row.user_id) for row in rows] == [("", console.following.user_id)]
+
+
 async def test_a_console_that_comes_back_with_its_old_url_sees_the_next_shifts_picture(
     client: httpx.AsyncClient, database: Database, console: Console
 ) -> None:
@@ -123,6 +136,31 @@ async def test_a_console_that_comes_back_with_its_old_url_sees_the_next_shifts_p
         assert await anext(again.aiter_raw())
     rows = await views(database, console.camera, closed=3)
     assert [row.user_id == console.following.user_id for row in rows] == [False, True, True]
+
+
+@pytest.mark.parametrize("protocol", ["fmp4", "hls"])
+async def test_a_tablets_old_url_goes_on_with_the_proof_that_belongs_to_it(
+    client: httpx.AsyncClient, database: Database, console: Console, protocol: str
+) -> None:
+    async with database.begin() as session:
+        district = await session.scalar(
+            select(CameraPosition.owner_agency_id).where(CameraPosition.id == console.camera)
+        )
+        made = await terminals.enrol(session, None, name="순찰 태블릿", kind="tablet", agency_id=district)
+    assert district is not None
+    first = await factories.person(database, district)
+    body = {"login": first.login, "password": PASSWORD, "terminal_key": made.device_key}
+    token = (await client.post("/v1/sessions", json=body)).json()["access_token"]
+    console.headers = {"Authorization": f"Bearer {token}"}
+    asked = {"camera_ids": [str(console.camera)], "protocols": [protocol]}
+    grant = (await client.post("/v1/grants", json=asked, headers=console.headers)).json()["grants"][0]
+    url = "/v/" + grant["streams"][0]["url"].split("/v/")[1]
+    proof = {"proof": proof_of(made.device_key, UUID(grant["grant_id"]), console.camera)}
+    await console.sign_over(client)
+    for shown, status in (({"proof": "x"}, 403), ({}, 403), (proof, 200), (proof, 200)):
+        async with client.stream("GET", url, params=shown) as response:
+            assert response.status_code == status, await response.aread()
+            assert await anext(response.aiter_raw())
 
 
 async def test_the_feed_of_who_leaves_ends(base_url: str, client: httpx.AsyncClient, console: Console) -> None:

@@ -119,7 +119,7 @@ class Edge:
         if self._running.stopping:
             raise GatewayUnavailable("this server is stopping; ask again", retry_after_seconds=1)
         allowed = await self._permit(ticket, asking)
-        ticket = allowed.ticket
+        was_signed_over, ticket = allowed.ticket != ticket, allowed.ticket
         if self._drained:
             raise self._moved(ticket, asking, allowed.facts["zone"])
         profile, address = self._source(allowed)
@@ -131,7 +131,7 @@ class Edge:
                 f"the camera gives no picture: {refusal.detail} / 카메라 영상을 받을 수 없습니다",
                 camera_id=str(ticket.camera_id), retry_after_seconds=2,
             ) from refusal  # fmt: skip
-        player = await self._running.open(ticket, asking, channel)
+        player = await self._running.open(ticket, asking, channel, handed_over=was_signed_over)
         self._note(channel, ticket.camera_id, profile)
         return player
 
@@ -145,7 +145,9 @@ class Edge:
                     successor = await following(connection, ticket)
                     if successor is None:
                         raise
-                    return await views.permit(connection, successor, asking)
+                    allowed = await views.permit(connection, successor, asking, handed_over=True)
+                    views.check(allowed.facts, ticket, asking)  # a device proves the URL that it has
+                    return allowed
         except LOST as error:
             raise unavailable() from error
 
@@ -198,10 +200,12 @@ class Edge:
             async with lock:  # of many first requests at once, one opens the view
                 player = self._running.hls(key)
                 if player is None:
-                    return await self.open(token, asking)
+                    player = await self.open(token, asking)
+                    self._running.remember(key, player)
+                    return player
                 if player.deadline < clock.monotonic():
                     raise GrantEnded("this permission is over; renew the grant or ask for a new one")
-                views.check(player.view.permit.facts, player.ticket, asking, bound_to=player.view.peer)
+                views.check(player.view.permit.facts, ticket, asking, bound_to=player.view.peer)
                 return player
         finally:
             if not lock.locked():

@@ -72,11 +72,11 @@ class Running:
     def __iter__(self) -> Iterator[Player]:
         return iter(list(self._players))
 
-    async def open(self, ticket: Pass, asking: Asking, channel: Channel) -> Player:
+    async def open(self, ticket: Pass, asking: Asking, channel: Channel, *, handed_over: bool = False) -> Player:
         """A player of the channel, its view opened and committed; it may have ended already when it comes back."""
         heard_before = self._heard_count
         with channel.held():  # the pull must not linger away while the view is being opened
-            view = await views.open(self._writer, ticket, asking, self._carrier)
+            view = await views.open(self._writer, ticket, asking, self._carrier, handed_over=handed_over)
             player = Player(view, channel)
         self._players.add(player)
         player.ended.add_done_callback(lambda ended: self._close(player, ended.result()))
@@ -86,6 +86,11 @@ class Running:
         if self.stopping:
             player.end("server_stopped")
         return player
+
+    def remember(self, key: tuple[UUID, UUID], player: Player) -> None:
+        """A URL of the shift before led to this player: its next request finds it again."""
+        if player.key[:2] != key:
+            self._formerly[key] = player
 
     def hls(self, key: tuple[UUID, UUID]) -> Player | None:
         """Who plays HLS under this grant and camera, or played under it before the console was signed over."""

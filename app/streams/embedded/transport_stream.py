@@ -12,7 +12,7 @@ PACKET_BYTES = 188
 SYNC = 0x47
 _CODECS = {0x1B: "H264", 0x24: "H265"}
 _SPS = {"H264": re.compile(rb"\x00\x00\x01[\x07\x27\x47\x67]"), "H265": re.compile(rb"\x00\x00\x01[\x40\x42]\x01")}
-_MOST_SECTION_BYTES = 1024
+_MOST_TABLE_BYTES = 16 * PACKET_BYTES  # a section has 1,024 bytes at most
 _PAT_PID = 0
 
 
@@ -114,7 +114,7 @@ class _Table:
                 return b""
             payload = payload[1 + payload[0] :]  # behind the end of the section before
             self._coming, self._section = packet, payload
-        elif payload and self._coming and len(self._section) < _MOST_SECTION_BYTES:
+        elif self._coming and len(self._coming) < _MOST_TABLE_BYTES:
             self._coming += packet
             self._section += payload
         if len(self._section) < 3:  # noqa: PLR2004 - table id and length

@@ -7,6 +7,7 @@
     admission  its questions whether a player may play, and the views that are opened for them
     office     which of several processes looks after it
     watch      what it carries against what may be carried: kicked, counted, closed
+    ghosts     sessions that no view stands for; how a session is made to go
     driver     `MediaMtx`: the Gateway that the rest of the house knows
 
 MediaMTX asks before a player plays and counts what it sends; it never decides. It keeps nothing: what it has in memory

@@ -36,17 +36,24 @@ PROTOCOLS = {"webrtc": "whep", "hls": "hls", "rtsp": "rtsps"}
 _PAIR_SECONDS = 15.0  # between DESCRIBE and SETUP the source has to start
 _MOST_TOKEN = 200
 
-# The view that an ask is about already: of this very session, or of the connection over which the session came.
-_STANDING = """
-SELECT id, at, session_ref FROM views
-WHERE gateway = $1 AND grant_id = $2 AND grant_at = $3 AND camera_id = $4 AND protocol = $5 AND closed_at IS NULL
-    AND preempted_by IS NULL AND peer = $7
-    AND ($6 = ANY(string_to_array(session_ref, ' '))
-        OR ($5 = 'rtsps' AND position(' ' IN session_ref) = 0 AND bytes = 0
-            AND at > now() - make_interval(secs => $8)))
-ORDER BY at DESC LIMIT 1 FOR UPDATE
+# The view that a question is about already: of this very session, or of the connection over which the session came.
+_ABOUT = """
+SELECT g.manifested, v.id, v.at, v.session_ref FROM grants g
+LEFT JOIN LATERAL (
+    SELECT id, at, session_ref FROM views
+    WHERE gateway = $1 AND grant_id = $2 AND grant_at = $3 AND camera_id = $4 AND protocol = $5 AND closed_at IS NULL
+        AND preempted_by IS NULL AND peer = $7
+        AND ($6 = ANY(string_to_array(session_ref, ' '))
+            OR ($5 = 'rtsps' AND position(' ' IN session_ref) = 0 AND bytes = 0
+                AND at > now() - make_interval(secs => $8)))
+    ORDER BY at DESC LIMIT 1
+) v ON true
+WHERE g.id = $2 AND g.at = $3
 """
-_PAIR = "UPDATE views SET session_ref = session_ref || ' ' || $3 WHERE id = $1 AND at = $2"
+_PAIR = """
+UPDATE views SET session_ref = session_ref || ' ' || $3
+WHERE id = $1 AND at = $2 AND closed_at IS NULL AND position(' ' IN session_ref) = 0 RETURNING true
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,33 +139,45 @@ class Admission:
 
     async def check(self, ticket: Pass, asking: Asking) -> views.Permit:
         """Whether this player may play, without a view: nothing is played by it."""
-        if self.draining:
-            raise GrantEnded("this gateway is being drained; ask for the grant again, it leads elsewhere")
+        self._refuse_while_draining()
         async with self._database.bare.acquire(timeout=1) as connection:
             allowed = await views.permit(connection, ticket, asking)
-        if allowed.facts["manifested"]:
-            raise GrantEnded("a wall's tiles are shown by the embedded gateway; ask for fmp4, mse or hls there")
+        _refuse_walls(bool(allowed.facts["manifested"]))
         return allowed
 
     async def open(self, ticket: Pass, asking: Asking) -> Opened:
         """The view of this session: the standing one, or a new one, committed. Refusals as `views.open` has them."""
+        self._refuse_while_draining()
         try:
-            allowed = await self.check(ticket, asking)
+            async with self._database.bare.acquire(timeout=1) as connection:
+                about = await connection.fetchrow(
+                    _ABOUT, self._config.name, ticket.grant_id, ticket.grant_at, ticket.camera_id, asking.protocol,
+                    asking.session_ref, asking.peer, _PAIR_SECONDS, timeout=2,
+                )  # fmt: skip
+            _refuse_walls(about is not None and about["manifested"])
+            if about is not None and about["id"] is not None and await self._is_of(about, asking):
+                allowed = await self.check(ticket, asking)
+                return Opened(about["id"], about["at"], allowed, asking.protocol, asking.peer)
         except LOST as error:
             raise unavailable() from error
-        standing = await self._writer.transact(lambda connection: self._standing(connection, ticket, asking))
-        if standing is not None:
-            return Opened(standing["id"], standing["at"], allowed, asking.protocol, asking.peer)
         return await views.open(self._writer, ticket, asking, self._carrier)
 
-    async def _standing(self, connection: asyncpg.Connection, ticket: Pass, asking: Asking) -> asyncpg.Record | None:
-        found = await connection.fetchrow(
-            _STANDING, self._config.name, ticket.grant_id, ticket.grant_at, ticket.camera_id, asking.protocol,
-            asking.session_ref, asking.peer, _PAIR_SECONDS,
-        )  # fmt: skip
-        if found is not None and asking.session_ref not in found["session_ref"].split(" "):
-            await connection.execute(_PAIR, found["id"], found["at"], asking.session_ref)
-        return found
+    async def _is_of(self, about: asyncpg.Record, asking: Asking) -> bool:
+        if asking.session_ref in about["session_ref"].split(" "):
+            return True
+        found = await self._writer.transact(
+            lambda connection: connection.fetchval(_PAIR, about["id"], about["at"], asking.session_ref)
+        )
+        return bool(found)
+
+    def _refuse_while_draining(self) -> None:
+        if self.draining:
+            raise GrantEnded("this gateway is being drained; ask for the grant again, it leads elsewhere")
+
+
+def _refuse_walls(manifested: bool) -> None:
+    if manifested:
+        raise GrantEnded("a wall's tiles are shown by the embedded gateway; ask for fmp4, mse or hls there")
 
 
 _STATUSES = {Kind.ANONYMOUS: Kind.ANONYMOUS.status, Kind.UNAVAILABLE: Kind.UNAVAILABLE.status}

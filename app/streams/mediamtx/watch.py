@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -28,7 +27,9 @@ from app.streams.limits import CUT
 from app.streams.mediamtx import office
 from app.streams.mediamtx.admission import node_of
 from app.streams.mediamtx.api import Api, PathState, Reader
+from app.streams.mediamtx.ghosts import Strangers, kick_all, remember
 from app.streams.mediamtx.paths import name_of
+from app.streams.placement import GATEWAYS
 from app.streams.reconcile import OpenView
 from app.streams.views import Ending
 from app.streams.writer import Writer
@@ -37,17 +38,13 @@ log = logging.getLogger("gwanje.mediamtx")
 
 LOOK_SECONDS = 1.0
 APART_SECONDS = 0.05  # however much is announced
-STRANGER_SECONDS = 3.5  # a session is listed before its question is answered, which takes at most 3 s
 UNUSED_SECONDS = 10.0  # a view whose player never came
 SILENCE_SECONDS = 5.0
 LOST_SECONDS = 15.0  # a gateway that is not heard of for so long carries nothing that can be vouched for
 CARRIED_SECONDS = 5.0
 _MISSED = 2  # lists are read page by page while they change: one absence proves nothing
-_MOST_KNOWN = 20_000
-_MOST_KICKS = 16
 _CUT_NOW = ("revoked", "expired", "replaced", "pre_empted", "moved")
-K = TypeVar("K")
-V = TypeVar("V")
+
 
 _DUTY = """
 SELECT v.id FROM views v JOIN grants g ON g.id = v.grant_id AND g.at = v.grant_at
@@ -79,6 +76,13 @@ class Carried:
     first_byte_at: datetime | None = None
     missed: int = 0
 
+    @property
+    def gone(self) -> bool:
+        """Whether its player left, or never came."""
+        if self.readers:
+            return self.missed >= _MISSED
+        return self.missed > 0 and self.view.seconds >= UNUSED_SECONDS
+
 
 class Watch:
     """The office of cutting, counting and closing, for one gateway."""
@@ -90,16 +94,16 @@ class Watch:
         self._database, self._writer, self._news = database, writer, news
         self._carried: dict[UUID, Carried] = {}
         self._causes: OrderedDict[UUID, str] = OrderedDict()
-        self._known: OrderedDict[str, None] = OrderedDict()
-        self._strangers: dict[str, float] = {}
+        self._strangers = Strangers()
         self._heard_at = clock.monotonic()
         self._told_at = 0.0
         self._wake = asyncio.Event()
         self._settling: asyncio.Task[None] | None = None
         self.leads = False
         self.draining = False
-        for topic in ("rights", RENEWED, views.TAKEN_OVER, "gateways"):
+        for topic in ("rights", RENEWED, GATEWAYS):
             news.on(topic, lambda _: self._wake.set())
+        news.on(views.TAKEN_OVER, self._hear_taken_over)
         news.on("revoked", self._hear_revoked)
         news.on(CUT, self._hear_cut)
 
@@ -109,6 +113,12 @@ class Watch:
             self._condemn(name, "revoked")
         self._wake.set()
 
+    def _hear_taken_over(self, message: str) -> None:
+        """Every opening is told; it matters where it replaces somebody here."""
+        key = message.split(" ")[:3]
+        if not message or any(key == _key_of(one.view) for one in self._carried.values()):
+            self._wake.set()
+
     def _hear_cut(self, message: str) -> None:
         name, _, rest = message.partition(" ")
         self._condemn(name, rest.partition(" ")[0])
@@ -116,7 +126,7 @@ class Watch:
 
     def _condemn(self, name: str, cause: str) -> None:
         with suppress(ValueError):
-            _remember(self._causes, UUID(name), cause or "revoked")
+            remember(self._causes, UUID(name), cause or "revoked")
 
     async def run(self) -> None:
         """Seek the office, hold it, seek it again; and cut whom nobody vouches for, in office or out of it."""
@@ -190,7 +200,12 @@ class Watch:
         doomed = await self._doomed(connection, opened)
         spare = [reader for view_id, many in playing.items() if view_id not in doomed for reader in many[1:]]
         over = [reader for view_id in doomed for reader in playing.get(view_id, [])]
-        left = await self._kick_all([*over, *spare, *self._ghosts(strangers)])
+        ghosts = self._strangers.ghosts(strangers)
+        if ghosts:
+            log.warning("sessions without a view are cut", extra={"gateway": self._gateway, "count": len(ghosts)})
+        left = await kick_all(self._api, [*over, *spare, *ghosts])
+        if left:
+            self._wake.set()
         for view_id, cause in doomed.items():
             if not any(reader.id in left for reader in playing.get(view_id, [])):
                 await self._close(self._carried[view_id], cause)
@@ -205,6 +220,7 @@ class Watch:
         standing = {view.id: view for view in opened}
         for view_id in self._carried.keys() - standing.keys():
             del self._carried[view_id]
+            self._causes.pop(view_id, None)
         fresh = [view.id for view in opened if view.id not in self._carried]
         if fresh:
             started = (await self._api.info()).started
@@ -214,16 +230,13 @@ class Watch:
                 self._carried[view_id] = Carried(view, started, view_id in duties, sent=view.bytes, told=view.bytes)
         for view in opened:
             self._carried[view.id].view = view
-            for name in view.session_ref.split(" "):
-                _remember(self._known, name, None)
+            self._strangers.introduce(view.session_ref.split(" "))
 
     def _note(self, playing: dict[UUID, list[Reader]]) -> None:
         for view_id, readers in playing.items():
             one = self._carried[view_id]
             one.readers, one.missed, one.seconds = readers, 0, one.view.seconds
-            for reader in readers:
-                for name in reader.names:
-                    _remember(self._known, name, None)
+            self._strangers.introduce(name for reader in readers for name in reader.names)
             one.sent = max(one.sent, *(reader.sent for reader in readers))
             if one.sent and one.first_byte_at is None:
                 one.first_byte_at = clock.now()
@@ -248,48 +261,16 @@ class Watch:
                 doomed[view.id] = "moved"
         return doomed
 
-    def _ghosts(self, strangers: Sequence[Reader]) -> list[Reader]:
-        """Those whose view is over, and those that nobody let in; not those whose question is being answered."""
-        now = clock.monotonic()
-        seen = {reader.id: self._strangers.get(reader.id, now) for reader in strangers}
-        self._strangers = seen
-        ghosts = [
-            reader
-            for reader in strangers
-            if any(name in self._known for name in reader.names) or seen[reader.id] + STRANGER_SECONDS < now
-        ]
-        for reader in ghosts:
-            log.warning("a session without a view is cut", extra={"gateway": self._gateway, "kind": reader.kind})
-        return ghosts
-
-    async def _kick_all(self, readers: Sequence[Reader]) -> set[str]:
-        """Kick, and look again until they are gone; the ids of those that are not."""
-        left = {reader.id: reader for reader in readers}
-        for pause in (0.0, 0.05, 0.2):
-            if not left:
-                break
-            await asyncio.sleep(pause)
-            batch = list(left.values())
-            for start in range(0, len(batch), _MOST_KICKS):
-                kicks = (self._api.kick(reader) for reader in batch[start : start + _MOST_KICKS])
-                await asyncio.gather(*kicks, return_exceptions=True)  # the list tells, and the next look tries again
-            listed = {reader.id for reader in await self._api.readers()}
-            left = {ident: reader for ident, reader in left.items() if ident in listed}
-        if left:
-            log.warning("sessions are still there after being kicked", extra={"count": len(left)})
-            self._wake.set()
-        return set(left)
-
     async def _settle(self) -> None:
         """Ask about paths, which may wait for the gateway: beside the looking, so that nobody is cut later for it."""
         try:
             for one in list(self._carried.values()):
                 if not one.missed and not (one.path and one.path.ready):
                     one.path = await self._api.path(self._path(one.view))
-                elif one.readers and one.missed >= _MISSED:
-                    await self._close(one, await self._why_gone(one))
-                elif not one.readers and one.missed and one.view.seconds >= UNUSED_SECONDS:
-                    await self._close(one, await self._why_gone(one))
+                elif one.gone:
+                    cause = await self._why_gone(one)
+                    if one.gone:  # still
+                        await self._close(one, cause)
         except Refusal as refusal:
             log.warning("%s", refusal.detail, extra={"gateway": self._gateway})
         except Exception:
@@ -304,11 +285,10 @@ class Watch:
         return "client"
 
     async def _close(self, one: Carried, cause: str) -> None:
+        cause = self._causes.get(one.view.id, cause)
         seconds = one.view.seconds if cause in _CUT_NOW else one.seconds
         sent = one.sent if one.readers else one.view.bytes
         await reconcile.close(self._writer, one.view, Ending(cause, sent, seconds, one.first_byte_at))
-        self._carried.pop(one.view.id, None)
-        self._causes.pop(one.view.id, None)
 
     async def _tell(self, connection: asyncpg.Connection) -> None:
         """Write down now and then how much was sent, so that whoever closes a view after us knows it."""
@@ -335,14 +315,14 @@ class Watch:
                 continue
             unvouched = [one for one in self._carried.values() if one.readers and not one.is_duty]
             for one in unvouched:
-                _remember(self._causes, one.view.id, "unvouched")
+                remember(self._causes, one.view.id, "unvouched")
                 with suppress(GatewayUnavailable):
                     await asyncio.gather(*(self._api.kick(reader) for reader in one.readers))
                     one.readers = []
 
     async def cut(self, view_id: UUID, cause: str) -> bool:
         """End one player, in whichever process; False when it was gone already. Raises GatewayUnavailable."""
-        _remember(self._causes, view_id, cause)
+        remember(self._causes, view_id, cause)
         async with self._database.bare.acquire(timeout=1) as connection:
             opened = await reconcile.of_gateway(connection, self._gateway)
         view = next((one for one in opened if one.id == view_id), None)
@@ -350,7 +330,7 @@ class Watch:
             return False
         refs = set(view.session_ref.split(" "))
         readers = [reader for reader in await self._api.readers() if refs & set(reader.names)]
-        if await self._kick_all(readers):
+        if await kick_all(self._api, readers):
             return True  # whoever holds the office goes on trying
         one = self._carried.get(view_id) or Carried(view, "", is_duty=False, seconds=view.seconds)
         one.readers, one.sent = readers, max([one.sent, *(reader.sent for reader in readers)])
@@ -361,8 +341,5 @@ class Watch:
         return name_of(self._keys, self._gateway, view.ticket.camera_id, view.ticket.profile)
 
 
-def _remember(known: OrderedDict[K, V], name: K, value: V) -> None:
-    known[name] = value
-    known.move_to_end(name)
-    while len(known) > _MOST_KNOWN:
-        known.popitem(last=False)
+def _key_of(view: OpenView) -> list[str]:
+    return [str(view.ticket.grant_id), str(view.ticket.camera_id), view.protocol]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import make_url
 
 from app.access import sessions
-from app.streams.mediamtx import watch
+from app.streams.mediamtx import ghosts, watch
 from app.streams.views import Asking
 from tests import actors, factories
 from tests.conftest import Databases
@@ -118,13 +118,13 @@ async def test_rtsp_asks_twice_and_is_one_view(at: Scene, gate: FakeMediaMtx) ->
 
 
 async def test_ghosts_are_cut(at: Scene, gate: FakeMediaMtx, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "STRANGER_SECONDS", 0.5)
+    monkeypatch.setattr(ghosts, "STRANGER_SECONDS", 0.5)
     await at.watching()
     good = await playing(at, gate)
-    ghosts = [gate.ghost(at.path(), protocol) for protocol in ("whep", "hls", "rtsps")]
-    ghosts += [gate.ghost("somewhere/else", "whep", state="publish")]
+    uninvited = [gate.ghost(at.path(), protocol) for protocol in ("whep", "hls", "rtsps")]
+    uninvited += [gate.ghost("somewhere/else", "whep", state="publish")]
     async with asyncio.timeout(4):
-        assert await asyncio.gather(*(ghost.ended for ghost in ghosts)) == ["kicked"] * 4
+        assert await asyncio.gather(*(ghost.ended for ghost in uninvited)) == ["kicked"] * 4
     assert not good.ended.done()
 
 
