@@ -115,7 +115,9 @@ async def _shape(house: House, actor: Actor, wall: Wall) -> dict[str, Any]:
     async def tile(given: Given) -> dict[str, Any]:
         shape: dict[str, Any] = {"camera_id": given.camera_id, "streams": []}
         try:
-            shape["streams"] = await house.gateways.streams(given, wanted, wall.protocols, actor.zone)
+            shape["streams"] = await house.gateways.streams(
+                given, wanted, wall.protocols, actor.zone, kind="embedded"
+            )  # the others refuse what a manifest tells of
         except GatewayUnavailable as refusal:  # the other tiles play; GET the wall again for this one
             shape["refusal"] = refusal.problem()
         return shape

@@ -36,7 +36,7 @@ from app.database import LOST
 from app.errors import NotFound, NotPermitted, Refusal
 from app.ids import new_id
 from app.models import Agency, Appointment, CameraPosition, Duty, Manifest
-from app.streams.writer import Writer
+from app.streams.writer import Writer, unavailable
 
 log = logging.getLogger("gwanje.manifests")
 
@@ -46,6 +46,7 @@ SETTLE_SECONDS = 60  # after an hour's end: longer than any transaction that may
 MOST_SHOWINGS = 5_000  # of one part: what one short transaction takes, whatever a console does
 TICK_SECONDS = 30.0
 _DUTIES_AT_ONCE = 200
+_MOST_FAILURES = 3
 
 _OVER = """
 SELECT duty_id, date_trunc('hour', min(began_at), 'UTC') AS hour FROM showings
@@ -126,14 +127,22 @@ def start_of(moment: datetime) -> datetime:
 async def seal(writer: Writer, now: datetime | None = None) -> int:
     """Seal every hour that is over at `now` (None: the database's clock); how many manifests were made.
 
-    Safe with other processes doing the same, and whenever it is killed. Raises AuditUnavailable.
+    Safe with other processes doing the same, and whenever it is killed. What cannot be sealed does not hold up the
+    others; AuditUnavailable when they are done, or at once when the database seems to be away.
     """
     sealed = 0
     while True:
-        before = sealed
+        before, failures = sealed, 0
         for row in await writer.transact(lambda connection: _over(connection, now)):
-            sealed += await writer.transact(partial(_seal, duty_id=row["duty_id"], hour=row["hour"]))
+            try:
+                sealed += await writer.transact(partial(_seal, duty_id=row["duty_id"], hour=row["hour"]))
+            except Refusal:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    raise
         if sealed == before:
+            if failures:
+                raise unavailable()
             return sealed
 
 

@@ -202,15 +202,19 @@ class Gateways:
     def _offered(self, known: Known) -> tuple[str, ...]:
         return self._gateway(known).protocols
 
-    async def streams(self, given: Given, wanted: Wanted, protocols: Sequence[str], zone: str) -> list[dict[str, Any]]:
+    async def streams(
+        self, given: Given, wanted: Wanted, protocols: Sequence[str], zone: str, *, kind: str = ""
+    ) -> list[dict[str, Any]]:
         """The URLs of a granted camera with codec, size and latency class, from the first gateway that is ready.
 
-        GatewayUnavailable when none is.
+        `kind` leaves gateways of other kinds out. GatewayUnavailable when none is ready.
         """
         offer = choose(given.offers, wanted)
         ticket = Pass(given.grant_id, given.at, given.camera_id, given.expires_at, offer.profile)
         why = "no media gateway is at hand; try again in a moment / 영상 게이트웨이를 사용할 수 없습니다"
         for gateway in self.place(given.camera_id, protocols, zone):
+            if kind not in ("", gateway.kind):
+                continue
             try:
                 if gateway.kind != "embedded":
                     address = await sources.address(self._database, self._keys, given.camera_id, offer.profile)

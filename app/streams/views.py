@@ -83,7 +83,8 @@ RETURNING v.camera_id, v.owner_agency_id, v.grant_id, v.user_id, u.login, v.agen
     v.peer, v.gateway, v.bytes, g.restriction
 """
 _END_SHOWING = """
-UPDATE showings SET ended_at = now(), cause = coalesce(nullif(cause, ''), $2), bytes = $3
+UPDATE showings SET ended_at = greatest(began_at, least(now(), $4::timestamptz + make_interval(secs => $5))),
+    cause = coalesce(nullif(cause, ''), $2), bytes = $3
 WHERE id = $1 AND ended_at IS NULL
 """
 
@@ -286,7 +287,8 @@ async def failed(writer: Writer, allowed: Permit, asking: Asking, *, reason: str
 async def close(writer: Writer, view: Opened, ending: Ending) -> None:
     """Close a view with what was carried and why it ended; harmless when it is closed already."""
     if view.manifested:
-        await writer.transact(lambda connection: connection.execute(_END_SHOWING, view.id, ending.cause, ending.bytes))
+        ended = (view.id, ending.cause, ending.bytes, view.at, ending.seconds)
+        await writer.transact(lambda connection: connection.execute(_END_SHOWING, *ended))
     else:
         await writer.transact(lambda connection: write_close(connection, view.id, view.at, ending))
 

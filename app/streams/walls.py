@@ -1,4 +1,4 @@
-"""Walls (감시 화면): an owner's own cameras at one console, side by side or in turns, under one grant.
+"""Walls (분할 화면): an owner's own cameras at one console, side by side or in turns, under one grant.
 
 A wall is one grant of the duty and one entry, `wall.started`. Its tiles leave no entry each: they are showings, which
 the hour's sealed manifest takes in (`manifests`). Other agencies' cameras never stand on a wall: each of them is asked
@@ -37,7 +37,7 @@ MOST_WALLS = 16  # of one session; a console has a few screens
 MOST_AT_ONCE = 128  # cameras whose URLs go into one answer
 HOW_TO_SEE_OTHERS = (
     "a wall shows your own agency's cameras; ask for others with POST /v1/grants: up to 64 at once, with purpose and"
-    " basis, one view entry each / 다른 기관의 카메라는 감시 화면에 올릴 수 없습니다"
+    " basis, one view entry each / 다른 기관의 카메라는 분할 화면에 올릴 수 없습니다"
 )
 
 # What the asker may know of each camera; one that may not even be located gives no row.

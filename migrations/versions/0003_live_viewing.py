@@ -160,10 +160,12 @@ def upgrade() -> None:
     op.execute(AGREEMENT_OPEN)
     op.execute("GRANT SELECT, INSERT, UPDATE ON gateways, approvals, showings TO gwanje_app")
     op.execute("GRANT DELETE ON gateways, showings TO gwanje_app")
+    op.execute("REVOKE UPDATE ON manifests, manifest_cameras, tours FROM gwanje_app")
 
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION agreement_open")
+    op.execute("GRANT UPDATE ON manifests, manifest_cameras, tours TO gwanje_app")
     op.drop_index("ix_views_open_user", table_name="views", postgresql_where=sa.text("closed_at IS NULL"))
     op.drop_index("ix_views_open_gateway", table_name="views", postgresql_where=sa.text("closed_at IS NULL"))
     op.drop_index("ix_views_open_camera", table_name="views", postgresql_where=sa.text("closed_at IS NULL"))

@@ -13,10 +13,11 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from app import database as db
 from app.audit import entries
@@ -201,7 +202,9 @@ async def test_every_interval_stands_in_exactly_one_place(
 # The digest
 
 
-async def test_the_document_fits_the_entry_and_a_changed_interval_does_not(base: Database, writer: Writer) -> None:
+async def test_the_document_fits_the_entry_and_a_changed_interval_does_not(
+    base: Database, writer: Writer, databases: Databases
+) -> None:
     desk = await console(base)
     camera = uuid4()
     for n in range(5):
@@ -225,17 +228,21 @@ async def test_the_document_fits_the_entry_and_a_changed_interval_does_not(base:
     assert {"user_id", "login"} & set(said) == set(), "no person is named"
     assert (said["cameras"], said["intervals"], said["duty_id"]) == (1, 5, str(desk.duty))
     assert sealed.intact
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await base.bare.execute("UPDATE manifests SET digest = digest")
+    owner = await databases.superuser(make_url(str(base.url)).database or "")
     for n, position, value in ((0, 0, "1"), (2, 1, "30501"), (3, 3, '"revoked"'), (4, 4, "3")):
-        await base.bare.execute(
+        await owner.execute(
             "UPDATE manifests SET intervals = jsonb_set(intervals, $2::text[], $3::jsonb) WHERE id = $1",
             sealed.id, ["cameras", str(camera), str(n), str(position)], value,
         )  # fmt: skip
         async with base.begin() as session:
             changed = await manifests.find(session, who, sealed.id)
         assert not changed.intact
-        await base.bare.execute(
+        await owner.execute(
             "UPDATE manifests SET intervals = $2::jsonb WHERE id = $1", sealed.id, manifest["intervals"]
         )
+    await owner.close()
 
 
 # When
@@ -260,10 +267,11 @@ async def test_a_showing_that_goes_on_is_split_and_still_closed_by_its_gateway(b
     assert first["cameras"][str(camera)] == [[1_800_000, 1_800_000, "fmp4", "", 0]]
     assert second["cameras"][str(camera)] == [[0, 3_600_000, "fmp4", "", 0]]
     assert [(row["id"], row["began_at"]) for row in await desk.unsealed()] == [(showing, at(7200))]
-    await writer.transact(lambda connection: connection.execute(views._END_SHOWING, showing, "client", 77))
+    ended = (views._END_SHOWING, showing, "client", 77, at(1800), 10_000.0)
+    await writer.transact(lambda connection: connection.execute(*ended))
     (row,) = await desk.unsealed()
     assert (row["cause"], row["bytes"]) == ("client", 77)
-    assert row["ended_at"] > row["began_at"]
+    assert row["ended_at"] == at(11_800)
     await base.bare.execute("DELETE FROM showings WHERE id = $1", showing)
 
 
@@ -346,6 +354,28 @@ async def test_a_sealing_that_fails_leaves_everything_as_it_was(
     assert len(await desk.unsealed()) == 1
     await manifests.seal(writer, LATER)
     assert await found_at(desk) == before
+
+
+async def test_what_cannot_be_sealed_does_not_hold_up_the_others(
+    base: Database, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await console(base), await console(base)
+    await first.show(CAMERAS[0], 10, 20)
+    await second.show(CAMERAS[0], 3610, 3620)
+    canonical = manifests.canonical
+
+    def broken(duty_id: UUID, *rest: Any) -> bytes:
+        if duty_id == first.duty:
+            raise OSError
+        return canonical(duty_id, *rest)
+
+    monkeypatch.setattr(manifests, "canonical", broken)
+    with pytest.raises(AuditUnavailable):
+        await manifests.seal(writer, LATER)
+    assert (len(await first.unsealed()), len(await second.manifests())) == (1, 1)
+    monkeypatch.undo()
+    await manifests.seal(writer, LATER)
+    assert len(await first.manifests()) == 1
 
 
 SEALER = """

@@ -342,7 +342,7 @@ class FakeMediaMtx:
         answers = {
             "not_json": whole(b"<html>"), "error": whole(b"{}", "500 X"), "gzip": whole(b"x", more="Content-Encoding: gzip\r\n"),
             "wrong_types": whole(b'{"version": 1, "started": null, "pageCount": "7", "items": [{"id": 4}], "ready": 1}'),
-            "redirect": whole(b"", "302 Found", "Location: http://169.254.169.254/latest\r\n"),
+            "redirect": whole(b"", "302 Found", f"Location: http://127.0.0.1:{self.port}/elsewhere\r\n"),
             "negative": whole(json.dumps({"version": "v1.20.1", "started": "x", "pageCount": 1, "items": [
                 {"id": str(uuid4()), "path": "x", "created": "x", "outboundBytes": -1}]}).encode()),
         }  # fmt: skip

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.errors import BoundElsewhere, GrantEnded
 from app.ids import new_id
-from app.streams.mediamtx import Config, callback_path
+from app.streams.mediamtx import Config, admission, callback_path
 from app.streams.mediamtx.paths import name_of
 from app.streams.views import Asking
 from tests import actors, factories
@@ -216,6 +216,15 @@ async def test_when_the_database_is_gone_nothing_plays(at: Scene, gate: FakeMedi
         for connection in held:
             await gone.release(connection)
     assert await at.views() == []
+
+
+async def test_an_answer_that_takes_too_long_is_no(
+    at: Scene, gate: FakeMediaMtx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(admission.views, "open", lambda *_: asyncio.sleep(30))
+    at.driver()
+    assert await ask(at, gate, at.token(await at.ticket())) == 503
 
 
 async def test_the_gateway_protocol_authorizes_as_the_door_does(at: Scene, gate: FakeMediaMtx) -> None:
