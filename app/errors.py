@@ -22,7 +22,7 @@
     ├── UNAVAILABLE   503 · 4353   we cannot do it safely now: come back soon
     │   └── AuditUnavailable, DatabaseUnavailable, GatewayUnavailable, GatewayFull, CameraFull
     └── NO_PICTURE    504 · 4354   the camera or its line does not answer
-        └── CameraOffline
+        └── CameraOffline, CameraRefuses
 
 A close code of a WebSocket instructs its client: 43xx reconnect, 44xx do not.
 """
@@ -201,3 +201,9 @@ class CameraFull(Refusal):
 
 class CameraOffline(Refusal):
     kind, code = Kind.NO_PICTURE, "camera_offline"
+
+
+class CameraRefuses(CameraOffline):
+    """The camera answers, but trying again changes nothing until somebody corrects what is registered for it."""
+
+    code = "camera_refuses"

@@ -144,8 +144,9 @@ async def _contest(place: Scene, program: str) -> None:
             protocol: [granted.url for _ in range(VIEWERS_EACH) for granted in await house.grants(protocol)]
             for protocol in protocols
         }
-        took: dict[tuple[str, str], list[Run]] = {(p, c): [] for p in protocols for c in CARRIERS} | {ALONE: []}
-        for number, order in enumerate(turns(ROUNDS + 1, list(took))):
+        contenders = [*((protocol, carrier) for protocol in protocols for carrier in CARRIERS), ALONE]
+        took: dict[tuple[str, str], list[Run]] = {contender: [] for contender in contenders}
+        for number, order in enumerate(turns(ROUNDS + 1, contenders)):
             for protocol, carrier in order:
                 if carrier == "nginx":
                     through = [urlsplit(url)._replace(netloc=nginx.netloc).geturl() for url in urls[protocol]]

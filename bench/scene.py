@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import make_url
@@ -25,6 +25,7 @@ from tests.conftest import Databases
 from tests.processes import children
 
 ids.speak_for("bench")
+Contender = TypeVar("Contender")
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def processor_seconds(pid: int) -> float:
     return nanoseconds / 1e9
 
 
-def turns(rounds: int, contenders: Sequence[str]) -> Iterator[list[str]]:
+def turns(rounds: int, contenders: Sequence[Contender]) -> Iterator[list[Contender]]:
     """In which order they run in each round: each is first as often as the others."""
     for number in range(rounds):
         first = number % len(contenders)

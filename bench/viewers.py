@@ -75,8 +75,8 @@ def _missing(kept: Path, filmed: Sequence[int]) -> tuple[int, int]:
 
 async def _causes(house: Room) -> dict[str, int]:
     async with house.database.begin() as session:
-        rows = await session.execute(text("SELECT cause, count(*) FROM views WHERE cause <> '' GROUP BY cause"))
-        return {row.cause: row.count for row in rows}
+        rows = await session.execute(text("SELECT cause, count(*) AS n FROM views WHERE cause <> '' GROUP BY cause"))
+        return {row.cause: row.n for row in rows}
 
 
 async def _contest(place: Scene) -> None:

@@ -229,6 +229,8 @@ class Gateways:
                 "height": offer.height,
             }
             urls = gateway.urls(ticket, protocols or gateway.protocols, zone)
+            if not urls:
+                continue  # it has no address in that zone
             return [
                 {**url, **told} if url["protocol"] != "snapshot" else {**url, **told, "codec": "jpeg"} for url in urls
             ]

@@ -70,13 +70,6 @@ def without(patch: pytest.MonkeyPatch, module: Any, name: str, *guards: str, ins
     patch.setattr(module, name, text)
 
 
-def if_mended(patch: pytest.MonkeyPatch, where: Any, name: str, guard: str, instead: str = "") -> None:
-    """The seed of a hole: takes its guard away once there is one, so that the attack goes on proving something."""
-    text = getattr(where, name)
-    if guard in text:
-        patch.setattr(where, name, text.replace(guard, instead))
-
-
 def believing_every_signature(patch: pytest.MonkeyPatch, module: Any) -> None:
     """Whatever this module compares in constant time is the same."""
     patch.setattr(module, "hmac", SimpleNamespace(compare_digest=lambda *_: True, digest=hmac.digest))

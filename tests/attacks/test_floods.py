@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -203,14 +203,36 @@ async def test_a_thousand_openings_at_once(town: Town) -> None:
     assert not await openings_at_once(town, 1000)
 
 
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="each hears of the other, and both give way")
+async def test_of_two_openings_at_once_one_goes_on(town: Town) -> None:
+    """Who can make two requests must not be able to end both: the one that was committed last goes on."""
+    for _ in range(3):
+        grant = await town.granted(await town.visitor())
+        assert await _remaining(town, grant.token, 2) == 1
+
+
 async def more_views_than_a_person_may(town: Town) -> bool:
-    """Many different URLs of one person, opened at the same moment."""
+    """Different URLs of one person, opened at the same moment: all are counted before the first is committed."""
     who = await town.visitor()
-    tickets = [(await town.granted(who)).ticket for _ in range(10)]
+    tickets = [(await town.granted(who)).ticket for _ in range(4)]
     at = await carrier(town.database, replace(MANY, person=2))
-    outcomes = await asyncio.gather(
-        *(opened(town.house.writer, ticket, at, peer=HERE) for ticket in tickets), return_exceptions=True
-    )
+    real, counted, all_counted = limits.admit, 0, asyncio.Event()
+
+    async def admit(*said: Any) -> list[UUID]:
+        nonlocal counted
+        found = await real(*said)
+        counted += 1
+        if counted == len(tickets):
+            all_counted.set()
+        with suppress(TimeoutError):  # where they take turns, the others do not come so far
+            await asyncio.wait_for(all_counted.wait(), 0.5)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "admit", admit)
+        outcomes = await asyncio.gather(
+            *(opened(town.house.writer, ticket, at, peer=HERE) for ticket in tickets), return_exceptions=True
+        )
     return sum(not isinstance(one, BaseException) for one in outcomes) > 2
 
 

@@ -14,6 +14,8 @@ from tests.streams.fake_camera import FakeCamera
 from tests.streams.film import GOP_FRAMES, access_units
 from tests.streams.watching import Notes, decoded, joined, processes, pull_of, until
 
+pytestmark = pytest.mark.slow
+
 
 def rfc6381(sps: bytes) -> str:
     """Of the profile_tier_level in an H.265 SPS (7.3.3), read apart from the code that is tested: no bytes escaped."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import CameraOffline
+from app.errors import CameraOffline, CameraRefuses
 from app.registry.addresses import networks_of, safe_source
 from app.streams.embedded import connection
 from app.streams.embedded.camera_pull import CameraPull, ffmpeg
@@ -17,11 +17,12 @@ from app.streams.embedded.containers import container_of
 from app.streams.embedded.http_camera import HttpCamera
 from app.streams.embedded.motion_jpeg import MotionJpeg, check
 from app.streams.embedded.not_video import NotVideo
-from app.streams.embedded.pull import CameraRefuses
 from app.streams.embedded.transport_stream import TransportStream
 from tests.streams.fake_http_camera import FakeHttpCamera
 from tests.streams.film import file, jpegs
 from tests.streams.watching import Notes, children, memory_bytes, pull_of, until
+
+pytestmark = pytest.mark.slow
 
 OK = b"HTTP/1.1 200 OK\r\n"
 TS = OK + b"Content-Type: video/mp2t\r\n"

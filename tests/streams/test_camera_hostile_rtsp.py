@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import CameraOffline, UnsafeSource
+from app.errors import CameraOffline, CameraRefuses, UnsafeSource
 from app.registry.addresses import networks_of, safe_source
 from app.streams.embedded import connection
 from app.streams.embedded.camera_pull import CameraPull
-from app.streams.embedded.pull import CameraRefuses
 from app.streams.embedded.rtsp import BadRtsp, Inbound, authorization, video_track
 from tests.streams.fake_camera import FakeCamera
 from tests.streams.watching import Notes, children, memory_bytes, pull_of, until
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(

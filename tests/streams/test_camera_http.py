@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import CameraOffline, GatewayUnavailable
+from app.errors import CameraOffline, CameraRefuses, GatewayUnavailable
 from app.registry.addresses import safe_source
 from app.streams.embedded import camera_pull, motion_jpeg
 from app.streams.embedded.camera_pull import CameraPull
-from app.streams.embedded.pull import CameraRefuses, Cause
+from app.streams.embedded.pull import Cause
 from app.streams.embedded.transport_stream import TransportStream
 from tests.streams.authority import Authority
 from tests.streams.fake_camera import FakeCamera
 from tests.streams.fake_http_camera import FakeHttpCamera
 from tests.streams.film import file, jpegs
 from tests.streams.watching import LOOPBACK, Notes, alive, children, decoded, joined, pull_of, until
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -16,6 +16,8 @@ from app.streams.embedded.watched import Pulls
 from tests.streams.fake_camera import FakeCamera
 from tests.streams.watching import LOOPBACK, Notes, Reports, children, processes, until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 async def ten_times_as_fast(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:

@@ -17,6 +17,8 @@ from tests.streams.fake_camera import FakeCamera
 from tests.streams.fake_http_camera import FakeHttpCamera
 from tests.streams.watching import Notes, Reports, children, processes, until
 
+pytestmark = pytest.mark.slow
+
 USER, PASSWORD, PATH = "canary-user", "canary:p@ss/w?rd", "canary-path"
 SECRETS = [
     text.encode()

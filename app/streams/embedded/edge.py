@@ -125,8 +125,10 @@ class Edge:
         profile, address = self._source(allowed)
         try:
             channel = await self._channels.open(f"{ticket.camera_id}/{profile}", address)
-        except (CameraOffline, UnsafeSource) as refusal:
+        except (CameraOffline, GatewayUnavailable, UnsafeSource) as refusal:
             await views.failed(self._writer, allowed, asking, reason=refusal.detail)
+            if isinstance(refusal, GatewayUnavailable):
+                raise
             raise CameraOffline(
                 f"the camera gives no picture: {refusal.detail} / 카메라 영상을 받을 수 없습니다",
                 camera_id=str(ticket.camera_id), retry_after_seconds=2,

@@ -12,12 +12,11 @@ from typing import cast
 
 import h11
 
-from app.errors import CameraOffline
+from app.errors import CameraOffline, CameraRefuses
 from app.registry.addresses import Source
 from app.streams.embedded.connection import Rate, connect
 from app.streams.embedded.containers import Container, container_of
 from app.streams.embedded.not_video import NotVideo
-from app.streams.embedded.pull import CameraRefuses
 from app.streams.embedded.rtsp import MAX_HEADER_BYTES, authorization
 
 _OK, _REDIRECTS, _UNAUTHORIZED = 200, range(300, 400), 401

@@ -53,10 +53,6 @@ class PullerGone(Exception):  # noqa: N818 - it says what happened
     """
 
 
-class CameraRefuses(CameraOffline):
-    """The camera answers, but trying again changes nothing until somebody corrects what is registered for it."""
-
-
 class Listener(Protocol):
     """Both are called in the event loop and must return at once; one that raises is unsubscribed."""
 

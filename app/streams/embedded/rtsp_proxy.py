@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from app.errors import CameraOffline
+from app.errors import CameraOffline, CameraRefuses
 from app.registry.addresses import Source
 from app.streams.embedded.connection import Rate, connect
-from app.streams.embedded.pull import CameraRefuses
 from app.streams.embedded.rtsp import BadRtsp, Inbound, Message, Track, authorization, video_track
 
 _MOST_PIECES_PER_SECOND = 20_000

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app import clock
-from app.errors import CameraOffline, GatewayUnavailable, Refusal
+from app.errors import CameraOffline, CameraRefuses, GatewayUnavailable, Refusal
 from app.registry.addresses import Networks, Source, safe_source
 from app.streams.embedded import turns
 from app.streams.embedded.camera_pull import CameraPull
-from app.streams.embedded.pull import START_SECONDS, CameraRefuses, Cause, Pull, PullerGone
+from app.streams.embedded.pull import START_SECONDS, Cause, Pull, PullerGone
 from app.streams.embedded.relay import RelayedPull, Share
 from app.streams.embedded.turns import Standing, Turn
 

@@ -76,7 +76,8 @@ class Question:
         if not isinstance(said, dict):
             raise ValueError("not a question")  # noqa: TRY004 - one kind of error for one kind of nonsense
         query = parse_qs(_text(said, "query"), max_num_fields=20, keep_blank_values=True)
-        carried = {_text(said, "token"), *query.get("token", []), _text(said, "password")} - {""}
+        everywhere = [_text(said, "token"), *query.get("token", []), _text(said, "password")]
+        carried = {one.rstrip("/") for one in everywhere} - {""}  # RTSP clients add a slash to what ends in a query
         token = carried.pop() if len(carried) == 1 else ""  # two different ones are none
         ident = said.get("id")
         return cls(

@@ -89,6 +89,7 @@ class FakeMediaMtx:
         self.questions: list[dict[str, Any]] = []
         self.no_picture: set[str] = set()
         self.started = datetime.now(UTC).isoformat()
+        self.most_adding = self._adding = 0
         self._lie: Lie = ""
         self._awake = asyncio.Event()
         self._awake.set()
@@ -307,8 +308,11 @@ class FakeMediaMtx:
             return 400, {"status": "error", "error": f"invalid path name '{name}', or unknown field"}
         if name.startswith("~") and not conf.get("sourceOnDemand"):
             return 400, {"status": "error", "error": "must have 'sourceOnDemand' set to true"}
+        self._adding += 1
+        self.most_adding = max(self.most_adding, self._adding)
         async with self._path_manager:
             await asyncio.sleep(self.seconds_per_path * len(self.confs))
+            self._adding -= 1
             self.confs[name] = conf
             if not name.startswith("~"):
                 self.paths[name] = Path()

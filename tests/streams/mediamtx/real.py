@@ -120,9 +120,7 @@ class RealMediaMtx:
             sdp = await _ask(reader, writer, f"DESCRIBE {url}", "Accept: application/sdp\r\n")
             control = re.search(r"(?m)^m=video(?:.|\n)*?^a=control:(\S+)", sdp.replace("\r", ""))
             assert control is not None
-            track = (
-                control[1] if control[1].startswith("rtsp") else f"{url.partition('?')[0]}/{control[1]}?token={token}"
-            )
+            track = control[1] if control[1].startswith("rtsp") else f"{url}/{control[1]}"
             said = await _ask(reader, writer, f"SETUP {track}", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n")
             session = re.search(r"(?im)^session: ([^;\s]+)", said)
             assert session is not None

@@ -71,6 +71,13 @@ async def test_rtsp_pairs_a_connection_with_one_session(at: Scene, gate: FakeMed
     assert [row["session_ref"] for row in await at.views()] == [f"{conn} {session}", another]
 
 
+async def test_a_slash_that_rtsp_clients_add_does_no_harm(at: Scene, gate: FakeMediaMtx) -> None:
+    """Its base is the URL with a slash at its end, behind the query."""
+    at.driver()
+    token = at.token(await at.ticket())
+    assert await ask(at, gate, token, protocol="rtsp", token=f"{token}/", query=f"token={token}/") == 204
+
+
 async def test_another_place_is_not_paired(at: Scene, gate: FakeMediaMtx) -> None:
     at.driver()
     token = at.token(await at.ticket())

@@ -62,6 +62,8 @@ async def test_a_path_is_added_once_however_many_ask(told: Paths, gate: FakeMedi
     await asyncio.gather(*(told.ensure(name, body) for name, body in bodies.items() for _ in range(20)))
     assert gate.confs == bodies
     assert sum("/add/" in target for _, target in gate.requests) == 10
+    assert gate.most_adding == 1, "one after the other"
+    assert len(gate.requests) == 20, "each is looked for once and added once"
     before = len(gate.requests)
     await asyncio.gather(*(told.ensure(name, body) for name, body in bodies.items()))
     assert len(gate.requests) == before, "what was seen lately is not asked again"

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import make_url
 
 from app.access import sessions
+from app.streams import reconcile
 from app.streams.mediamtx import ghosts, watch
 from app.streams.views import Asking
 from tests import actors, factories
@@ -298,6 +299,21 @@ async def test_when_the_holder_of_the_office_dies_the_next_one_takes_it(at: Scen
     await at.revoke(next(iter(at.tickets)))
     assert await asyncio.wait_for(reader.ended, 1) == "kicked"
     assert (await at.closed())[0]["cause"] == "revoked"
+
+
+async def test_views_live_as_long_as_somebody_looks_after_them(
+    at: Scene, gate: FakeMediaMtx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "SILENT_SECONDS", 1.5)
+    await at.watching()
+    await playing(at, gate)
+    await asyncio.sleep(2)
+    await reconcile.beat(at.writer, "tests/another-process")
+    assert (await at.views())[0]["closed_at"] is None
+    at.running[0].cancel()
+    await asyncio.sleep(2)
+    await reconcile.beat(at.writer, "tests/another-process")
+    assert (await at.closed())[0]["cause"] == "node_lost"
 
 
 async def test_a_holder_that_is_cut_off_from_the_database_loses_the_office(
