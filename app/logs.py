@@ -16,7 +16,7 @@ _SECRETS = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/\s@\"']*@"  # user:password@ in any URL
     r"|(?P<view>/v/)[A-Za-z0-9_=-]{20,}"  # stream tokens
     r"|gwj_[A-Za-z0-9_-]+"  # bearer tokens
-    r"|(?P<field>(?i:authorization|password|token|ticket|secret)[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+)?)[^\s\"',}&]+"
+    r"|(?P<field>(?i:authorization|password|token|ticket|secret|proof)[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+)?)[^\s\"',}&]+"
 )
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 

@@ -56,6 +56,7 @@ PARTITION_SECONDS = 6 * 3600
 SILENCE_SECONDS = 3.0  # without a word from the embedded PostgreSQL, see whether it still lives
 CONNECTIONS = 170  # shared by all workers; the embedded server takes 200
 PROBLEM = "application/problem+json"
+NO_REFERRER = (b"referrer-policy", b"no-referrer")  # addresses of footage are secrets, whatever page they stand in
 DOORS = (
     sessions, terminals, cameras, agencies, assets, approvals, grants, revocations, walls, gateways, media, events,
     audit, streams, feed, health,
@@ -317,6 +318,9 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headers = message.setdefault("headers", [])
+                if not any(name == b"referrer-policy" for name, _ in headers):
+                    message["headers"] = [*headers, NO_REFERRER]
                 route = getattr(scope.get("route"), "path", "none")
                 metrics.REQUESTS.labels(scope["method"], route, status).inc()
                 metrics.SECONDS.labels(route).observe(clock.monotonic() - began)

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Everything an operator can set; the README's table is held against this class by a test."""
 
-    model_config = SettingsConfigDict(env_prefix="GWANJE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="GWANJE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     home: Path = Field(Path("var"), description="folder for the embedded database, keys, run files and demo.json")
     database_url: str = Field("", description="an external PostgreSQL >= 15; empty starts the embedded one")

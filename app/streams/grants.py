@@ -105,6 +105,8 @@ async def give(
     """
     check(request)
     request = await _prefilled(database, actor, request, reasons)
+    if request.event_id is not None:
+        await _check_alarm(database, actor, request.event_id)
     if not actor.may("view"):
         given: list[Given] = []
     elif request.purpose is not None:
@@ -138,22 +140,27 @@ async def _prefilled(database: Database, actor: Actor, request: Request, reasons
     )  # fmt: skip
 
 
-async def _by_alarm(database: Database, writer: Writer, actor: Actor, request: Request, seconds: int) -> list[Given]:
-    """The owner's own cameras, to look at an alarm of its own: a view that is never pre-empted."""
+async def _check_alarm(database: Database, actor: Actor, event_id: UUID) -> None:
+    """Refuse what is named as an alarm of one's own and is none: a view of it would be kept from everybody else."""
     async with database.begin() as session:
         rung = await session.scalar(
             select(Event.id).where(
-                Event.id == request.event_id,
+                Event.id == event_id,
                 Event.owner_agency_id.in_(actor.acts_for_ids),
                 Event.severity >= ALARM,
                 Event.at > func.now() - text(f"interval '{ALARM_HOURS} hours'"),
             )
         )
-        if rung is None:
-            raise Malformed(
-                f"event_id: no alarm of your agency in the last {ALARM_HOURS} hours; leave it out, or name it",
-                field="event_id",
-            )
+    if rung is None:
+        raise Malformed(
+            f"event_id: no alarm of your agency in the last {ALARM_HOURS} hours; leave it out, or name one",
+            field="event_id",
+        )
+
+
+async def _by_alarm(database: Database, writer: Writer, actor: Actor, request: Request, seconds: int) -> list[Given]:
+    """The owner's own cameras, to look at an alarm of its own: a view that is never pre-empted."""
+    async with database.begin() as session:
         own = await session.scalars(
             select(CameraPosition.id).where(
                 CameraPosition.id.in_(request.camera_ids), CameraPosition.owner_agency_id.in_(actor.acts_for_ids)

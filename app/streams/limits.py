@@ -18,7 +18,7 @@ from app.settings import Settings
 
 MOST_URGENT_KEPT = 1  # code 0 and 1 of the 112 scale
 CUT = "cut"  # the topic on which a single view is told to end: "<view id> <cause> <session id> <camera id>"
-_AT_ONCE = 32  # so near to the limit openings of the same camera or gateway take turns: the count is exact
+_AT_ONCE = 32  # so near to a limit openings that count for the same take turns: the count is exact
 _RETRY_SECONDS = 10
 
 
@@ -90,20 +90,27 @@ async def admit(
         ("user_id", facts["user_id"], limits.person, "you have"),
         ("agency_id", facts["agency_id"], limits.agency, "your agency has"),
     ):
-        if await connection.fetchval(_COUNT[column], value, *key) >= most:
+        if await _counted(connection, column, value, key, most) >= most:
             raise TooManyViews(f"{whose} {most} views open, which is the limit; close one first", limit=most)
     gone = []
     for column, place, most in (("camera_id", camera_id, limits.camera), ("gateway", gateway, limits.gateway)):
-        count = await connection.fetchval(_COUNT[column], place, *key)
-        if count + _AT_ONCE >= most:
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", f"views/{place}")
-            count = await connection.fetchval(_COUNT[column], place, *key)
-        if count >= most:
+        if await _counted(connection, column, place, key, most) >= most:
             victim = await _pre_empt(connection, facts, column, place, view_id) if may_pre_empt(facts) else None
             if victim is None:
                 raise _full(column, most)
             gone.append(victim)
     return gone
+
+
+async def _counted(
+    connection: asyncpg.Connection, column: str, value: object, key: tuple[UUID, UUID, str], most: int
+) -> int:
+    """How many views are open; near the limit, whoever else opens one waits until this transaction is over."""
+    count: int = await connection.fetchval(_COUNT[column], value, *key)
+    if count + _AT_ONCE >= most:
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", f"views/{value}")
+        count = await connection.fetchval(_COUNT[column], value, *key)
+    return count
 
 
 async def _pre_empt(

@@ -7,6 +7,7 @@ the moment of opening.
 import base64
 import binascii
 import hmac
+import re
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from app.keys import Keys
 _LAYOUT = struct.Struct(">16sQ16sIB2x")  # grant id, its time in microseconds, camera id, expiry in seconds, profile
 _MAC_BYTES = 16
 _KEY = "stream-url"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{84}")  # one permission, one spelling
 PROFILES = ("main", "sub")
 
 
@@ -48,7 +50,7 @@ def write(keys: Keys, ticket: Pass) -> str:
 def read(keys: Keys, token: str) -> Pass:
     """The pass that a token carries; GrantEnded when it is forged, damaged or over."""
     try:
-        raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+        raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True) if _TOKEN.fullmatch(token) else b""
     except (ValueError, binascii.Error, UnicodeEncodeError):
         raw = b""
     body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]

@@ -239,7 +239,7 @@ async def open(  # noqa: A001 - views.open(…) reads as what it does
         else:
             at = await _record(connection, allowed, view_id, asking, carrier, pre_empted=gone)
         if asking.protocol != "snapshot":
-            news = f"{TAKEN_OVER} {ticket.grant_id} {ticket.camera_id} {asking.protocol} {view_id}"
+            news = f"{TAKEN_OVER} {ticket.grant_id} {ticket.camera_id} {asking.protocol} {view_id} {at.isoformat()}"
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, news)
         return Opened(view_id, at, allowed, asking.protocol, asking.peer)
 

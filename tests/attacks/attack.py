@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from app.streams import reconcile, views
+from app.streams.urls import Pass
+
 Through = bool | list[str]
 """Whether it got through; or, of an attack in several variants, those that did."""
 Seed = Callable[[pytest.MonkeyPatch], None]
@@ -73,3 +76,13 @@ def without(patch: pytest.MonkeyPatch, module: Any, name: str, *guards: str, ins
 def believing_every_signature(patch: pytest.MonkeyPatch, module: Any) -> None:
     """Whatever this module compares in constant time is the same."""
     patch.setattr(module, "hmac", SimpleNamespace(compare_digest=lambda *_: True, digest=hmac.digest))
+
+
+def never_asking_again(patch: pytest.MonkeyPatch) -> None:
+    """What was let in is not looked at again: these attacks are about being let in."""
+
+    async def still(_connection: Any, tickets: Sequence[Pass]) -> list[float | None]:
+        return [600.0 for _ in tickets]
+
+    patch.setattr(reconcile, "still_permitted", still)
+    patch.setattr(views.Permit, "seconds_left", property(lambda _: 600.0))

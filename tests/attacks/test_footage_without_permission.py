@@ -1,26 +1,25 @@
 """Everything below a stream URL (file, socket, playlist, init segment, media segment, snapshot) without permission."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from app import clock
 from app.keys import Keys
-from app.streams import reconcile, urls, views
-from app.streams.urls import Pass
+from app.streams import urls, views
 from app.streams.views import proof_of
 from tests.attacks.attack import (
     Attack,
     Seed,
     against_the_house,
     believing_every_signature,
+    never_asking_again,
     without,
     without_its_guard,
 )
@@ -83,16 +82,6 @@ def over(table: str, column: str, value: str) -> Callable[[Scene], Awaitable[lis
             return await scene.town.played(grant.token)
 
     return tries
-
-
-def never_asking_again(patch: pytest.MonkeyPatch) -> None:
-    """What was let in is not looked at again: these attacks are about being let in."""
-
-    async def still(_connection: Any, tickets: Sequence[Pass]) -> list[float | None]:
-        return [600.0 for _ in tickets]
-
-    patch.setattr(reconcile, "still_permitted", still)
-    patch.setattr(views.Permit, "seconds_left", property(lambda _: 600.0))
 
 
 def without_clause(clause: str, instead: str = "") -> Seed:

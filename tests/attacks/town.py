@@ -159,13 +159,13 @@ class Town:
         return urls.write(self.keys, ticket)
 
     async def row(self, grant_id: UUID) -> Any:
-        async with self.database.bare.acquire() as connection:
+        async with self.database.bare.acquire(timeout=10) as connection:
             return await connection.fetchrow("SELECT * FROM grants WHERE id = $1", grant_id)
 
     async def sql(self, statement: str, *values: Any) -> Any:
         """One value out of the database, or whatever an attacker's past has left in it."""
-        async with self.database.bare.acquire() as connection:
-            return await connection.fetchval(statement, *values)
+        async with self.database.bare.acquire(timeout=10) as connection:
+            return await connection.fetchval(statement, *values, timeout=10)
 
     # Playing
 

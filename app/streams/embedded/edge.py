@@ -193,7 +193,7 @@ class Edge:
     async def hls(self, token: str, asking: Asking) -> Player:
         """The HLS player of a stream URL, opened by its first request; a view ends when requests stop.
 
-        Later requests must come from where the first came from.
+        A console's requests all come from one address; those of a car that moves begin a new view at a new one.
         """
         ticket = urls.read(self._keys, token)
         key = (ticket.grant_id, ticket.camera_id)
@@ -201,7 +201,7 @@ class Edge:
         try:
             async with lock:  # of many first requests at once, one opens the view
                 player = self._running.hls(key)
-                if player is None:
+                if player is None or player.view.peer != asking.peer:  # what moves is a new view where it is now
                     player = await self.open(token, asking)
                     self._running.remember(key, player)
                     return player
@@ -222,9 +222,9 @@ class Edge:
         except Refusal:
             player.end("camera_lost")
             raise
-        else:
-            player.end("client")
-            return picture
+        finally:
+            player.end("client")  # also when whoever asked has gone, or by an accident
+        return picture
 
     # Ending
 

@@ -169,12 +169,10 @@ class Running:
     def _hear_taken_over(self, message: str) -> None:
         if not message:
             return
-        grant_id, camera_id, protocol, view_id = message.split(" ")
+        *key, view_id, at = message.split(" ")
+        newer = (datetime.fromisoformat(at), UUID(view_id))  # of two that were opened at once, one goes on
         self.end_where(
-            lambda player: (
-                tuple(map(str, player.key)) == (grant_id, camera_id, protocol) and str(player.view.id) != view_id
-            ),
-            "replaced",
+            lambda player: list(map(str, player.key)) == key and (player.view.at, player.view.id) < newer, "replaced"
         )
 
     def _hear_signed_over(self, message: str) -> None:
