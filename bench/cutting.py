@@ -143,7 +143,6 @@ class Drill:
     """Who cuts, and who watches."""
 
     house: Room
-    tell: "Line"
     playing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def watch(self, granted: Granted, protocol: str) -> Viewer:
@@ -169,9 +168,10 @@ class Drill:
             urls += await self.house.grants(protocol)
         viewers = await asyncio.gather(*(self.watch(granted, protocol) for granted in urls))
         answered = []
-        for granted in urls:
-            answered.append(await self.tell.revoke(granted.grant_id))
-            await asyncio.sleep(BETWEEN_SECONDS)
+        async with _line(self.house) as line:
+            for granted in urls:
+                answered.append(await line.revoke(granted.grant_id))
+                await asyncio.sleep(BETWEEN_SECONDS)
         await asyncio.sleep(LATE_SECONDS)
         return [await self._cut(*one) for one in zip(viewers, answered, urls, strict=True)]
 
@@ -208,17 +208,17 @@ class Line:
 
 
 @asynccontextmanager
-async def _drill(place: Scene) -> AsyncIterator[Drill]:
-    async with room(place, FILMING, workers=WORKERS) as house:
-        base = urlsplit(house.running.base_url)
-        reader, writer = await asyncio.open_connection(base.hostname, base.port)
-        yield Drill(house, Line(reader, writer, house.client.headers["Authorization"]))
-        writer.close()
+async def _line(house: Room) -> AsyncIterator[Line]:
+    base = urlsplit(house.running.base_url)
+    reader, writer = await asyncio.open_connection(base.hostname, base.port)
+    yield Line(reader, writer, house.client.headers["Authorization"])
+    writer.close()
 
 
 async def _contest(place: Scene) -> None:
-    async with _drill(place) as drill:
-        protocols = [protocol for protocol in PROTOCOLS if await drill.house.offers(protocol)]
+    async with room(place, FILMING, workers=WORKERS) as house:
+        drill = Drill(house)
+        protocols = [protocol for protocol in PROTOCOLS if await house.offers(protocol)]
         cuts: dict[str, list[Cut]] = {protocol: [] for protocol in protocols}
         for order in turns(ROUNDS, protocols):
             for protocol in order:

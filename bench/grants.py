@@ -93,7 +93,7 @@ class Contest:
     bare: Sequence[asyncpg.Connection]
     outside: Parties
     running: Service
-    lines: Sequence[Line]
+    token: str
 
     async def give(self, camera_ids: Sequence[UUID]) -> None:
         request = grants.Request(camera_ids=camera_ids, purpose=PURPOSE, basis=BASIS)
@@ -123,12 +123,24 @@ class Contest:
                 assert await self.bare[worker].fetch(_GIVE, *arguments[number])
 
         async def over_http(worker: int, number: int) -> None:
-            await self.lines[worker].ask(cameras[number])
+            await lines[worker].ask(cameras[number])
 
         one = dict(zip(CONTENDERS, (through_writer, bare, in_transaction, over_http), strict=True))[contender]
-        with Clock(place, self.running.process.pid if contender == "http" else None) as clock:
-            await _at_once(count, one)
+        async with self.lines() as lines:
+            with Clock(place, self.running.process.pid if contender == "http" else None) as clock:
+                await _at_once(count, one)
         return count, clock
+
+    @asynccontextmanager
+    async def lines(self) -> AsyncIterator[list[Line]]:
+        """Fresh connections: the service ends those that were idle while others ran."""
+        port = int(self.running.base_url.rpartition(":")[2])
+        lines = [Line(*await asyncio.open_connection("127.0.0.1", port), self.token) for _ in range(AT_ONCE)]
+        try:
+            yield lines
+        finally:
+            for line in lines:
+                line.writer.close()
 
     async def walls(self) -> tuple[float, float]:
         """Median seconds of a grant for one camera and of one for a wall, one after the other."""
@@ -166,11 +178,7 @@ async def _contest(place: Scene) -> AsyncIterator[Contest]:
         running = await enter(service(place.folder / "service", GWANJE_DATABASE_URL=served_url))
         async with httpx.AsyncClient(base_url=running.base_url, timeout=15) as client:
             token = (await factories.sign_in(client, outside.officer))["Authorization"]
-        port = int(running.base_url.rpartition(":")[2])
-        lines = [Line(*await asyncio.open_connection("127.0.0.1", port), token) for _ in range(AT_ONCE)]
-        for line in lines:
-            stack.callback(line.writer.close)
-        yield Contest(inside, writer, bare, outside, running, lines)
+        yield Contest(inside, writer, bare, outside, running, token)
 
 
 def _report(took: dict[str, list[tuple[int, Clock]]], walls: list[tuple[float, float]]) -> None:

@@ -300,10 +300,6 @@ def going_where_it_leads(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(http_camera.HttpCamera, "_check", check)
 
 
-def as_it_is(_: pytest.MonkeyPatch) -> None:
-    """A hole needs no seed; whoever mends it takes the mending away here."""
-
-
 ATTACKS = [
     Attack("addresses that are no cameras", addresses_that_are_no_cameras, believing_every_address, ADDRESSES[:-1]),
     Attack("names that lead inside", names_that_lead_inside, believing_the_name_server, ("rtsp", "http")),
@@ -311,7 +307,7 @@ ATTACKS = [
     Attack("cameras that lead inside", cameras_that_lead_inside, going_where_it_leads, LEADS),
 ]  # fmt: skip
 AT_HOME = [
-    Attack("the house itself as a camera", the_house_itself_as_a_camera, as_it_is,
+    Attack("the house itself as a camera", the_house_itself_as_a_camera, believing_every_address,
            hole="where the camera networks hold the machine's own address, its own port may be registered"),
 ]  # fmt: skip
 
@@ -329,6 +325,11 @@ async def test_without_its_guard_it_falls(attack: Attack, outpost: Outpost, monk
 @against_the_house(AT_HOME)
 async def test_the_house_at_home_withstands(attack: Attack, town: Town) -> None:
     await attack.withstood(town)
+
+
+@without_its_guard(AT_HOME)
+async def test_at_home_without_its_guard_it_falls(attack: Attack, town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    await attack.got_through(town, monkeypatch)
 
 
 async def test_the_setting_is_the_only_way_in(outpost: Outpost) -> None:

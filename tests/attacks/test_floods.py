@@ -128,6 +128,30 @@ def heads_of_any_size(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(transports, "MOST_HEAD_BYTES", 1 << 40)
 
 
+IMPATIENT_SECONDS = 0.3
+
+
+async def half_a_head(town: Town) -> bool:
+    """A request that is never finished must not hold its connection for ever: some thousands of them hold them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transports, "HEAD_SECONDS", IMPATIENT_SECONDS, raising=False)
+        reader, writer = await asyncio.open_connection(*town.host.split(":"))
+        try:
+            writer.write(b"GET /v/x/live.mp4 HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            await asyncio.wait_for(reader.read(), 1.5)
+        except ConnectionError:
+            return False
+        except TimeoutError:
+            return True
+        finally:
+            writer.transport.abort()
+    return False
+
+
+def waiting_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(globals(), "IMPATIENT_SECONDS", 600.0)
+
+
 async def test_ten_thousand_cameras_and_nested_nonsense_are_refused_at_once(town: Town) -> None:
     who = await town.own("shift_lead")
     many = [str(uuid4()) for _ in range(10_000)]
@@ -321,6 +345,8 @@ ATTACKS = [
     Attack("heads without end", heads_without_end, heads_of_any_size,
            ("many headers", "one long header", "a long target"),
            hole="the server reads a request's head whatever its size, before anybody is asked who they are"),
+    Attack("half a head", half_a_head, waiting_for_ever,
+           hole="nobody waits for the rest of a head with a clock in hand"),
     Attack("openings at once", openings_at_once, taking_nobodys_place),
     Attack("more views than a person may", more_views_than_a_person_may, counting_nobody),
     Attack("pictures that break", pictures_that_break, leaving_an_accidents_view_open),

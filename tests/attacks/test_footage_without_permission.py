@@ -25,6 +25,8 @@ from tests.attacks.attack import (
 )
 from tests.attacks.town import CHILDREN, ELSEWHERE, PROTOCOL, Granted, Town, Visitor
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Standing:

@@ -31,6 +31,8 @@ from tests.attacks.watchers import still_fed, watching
 
 RUNNING = ("live.mp4", "mse", "segment")
 
+pytestmark = pytest.mark.slow
+
 
 async def deleted(town: Town, grant: Granted) -> None:
     assert (await town.client.delete(f"/v1/grants/{grant.id}", headers=grant.holder.headers)).status_code == 204

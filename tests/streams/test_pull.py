@@ -159,9 +159,10 @@ async def test_listeners_are_told_when_the_camera_is_lost():
     async with FakeCamera() as camera:
         pull, notes, ended = pull_of(camera), Notes(), []
         pull.on_end = lambda: ended.append(True)
+        before = set(children())
         await pull.start()
         pull.subscribe(notes)
-        (process,) = [pid for pid in children() if b"ffmpeg" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        (process,) = [pid for pid in set(children()) - before if b"ffmpeg" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         camera.cut()
         await until(lambda: notes.lost, 2)
         assert notes.lost == [Lost(Cause.CAMERA_LOST, "the camera closed the connection")]
