@@ -5,7 +5,7 @@ processor time of this process and of PostgreSQL. What comes after it, the numbe
 is shown apart. History is as many rows in each of audit_entries, audit_leaves and grants, all of them in this month's
 partitions, which is the worst that can happen to whoever writes into these partitions now.
 
-`python -m bench.growth --rows 5000000` is the full size: some fifteen minutes and 15 GB, nearly all of it filling.
+`python -m bench.growth --rows 5000000` is the full size: some twenty minutes and 17 GB, nearly all of it filling.
 """
 
 import argparse

@@ -37,11 +37,11 @@ from tests.streams.mediamtx.fake import FakeMediaMtx
 from tests.streams.mediamtx.scene import Scene, scene
 from tests.streams.watching import children
 
+pytestmark = pytest.mark.slow
+
 PLACES = ("answers", "log", "metrics", "contract", "audit", "rows", "processes")
 # The test's own clients live in the same process; what they say is not the house's.
 NOT_THE_HOUSE = ("httpx", "httpcore", "websockets.client", "tests")
-
-pytestmark = pytest.mark.slow
 
 
 @dataclass

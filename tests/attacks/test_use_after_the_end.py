@@ -27,11 +27,11 @@ from tests.attacks.test_child_objects import asked, decided
 from tests.attacks.town import ELSEWHERE, INVESTIGATION, Granted, Town, token_of
 from tests.attacks.watchers import still_fed, watching
 
+pytestmark = pytest.mark.slow
+
 # Players that run when it ends
 
 RUNNING = ("live.mp4", "mse", "segment")
-
-pytestmark = pytest.mark.slow
 
 
 async def deleted(town: Town, grant: Granted) -> None:
