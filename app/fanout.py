@@ -19,6 +19,8 @@ from app import clock
 FEED_LIMIT = 1 << 20
 VIDEO_LIMIT = 2 << 20
 BEHIND_SECONDS = 10.0
+WINDOW_SECONDS = 0.002  # in which a storm is gathered
+PASS = 1000  # listeners that are written to before others on the loop have their turn
 _LOW_PART = 4  # who skips may begin anew when this part of the limit, or less, still waits
 
 
@@ -32,36 +34,166 @@ class Transport(Protocol):
 
 
 class Listener:
-    """One connection that takes frames. `on_behind` is called once, when more than `limit` bytes wait to be taken."""
+    """One connection that takes messages, of which none may be missing.
 
-    __slots__ = ("_behind", "bytes", "frames", "limit", "on_behind", "transport")
+    When more than `limit` bytes would wait to be taken, it has fallen behind: `on_behind` is called once, and nothing
+    more is written. `delivered` counts the events that were.
+    """
+
+    __slots__ = ("_gone", "_is_closing", "_waiting", "_write", "delivered", "limit", "on_behind", "transport")
 
     def __init__(self, transport: Transport, limit: int, on_behind: Callable[[], None]) -> None:
         self.transport = transport
         self.limit = limit
         self.on_behind = on_behind
-        self.bytes = 0
-        self.frames = 0
-        self._behind = False
+        self.delivered = 0
+        self._gone = False
+        # Bound once, since they are called for every message of every listener.
+        self._write, self._waiting, self._is_closing = (
+            transport.write,
+            transport.get_write_buffer_size,
+            transport.is_closing,
+        )
 
-    def write(self, frame: bytes) -> bool:
-        """Hand one frame to the transport; False when the listener is gone or has fallen behind."""
-        transport = self.transport
-        if self._behind or transport.is_closing():
+    def write(self, frames: bytes, events: int = 0) -> bool:
+        """Hand over frames that carry so many events; False when the listener is gone or has fallen behind."""
+        if self._gone or self._is_closing():
             return False
-        if transport.get_write_buffer_size() + len(frame) > self.limit:
-            self._behind = True
+        if self._waiting() + len(frames) > self.limit:
+            self._gone = True
             self.on_behind()
             return False
-        transport.write(frame)
-        self.bytes += len(frame)
-        self.frames += 1
+        self._write(frames)
+        self.delivered += events
         return True
 
+    def leave(self, last: bytes = b"") -> None:
+        """Nothing more is written, but for a last word; what waits in a pass that has begun is left out, too."""
+        if last and not self._is_closing():
+            self._write(last)
+        self._gone = True
 
-def broadcast(listeners: Iterable[Listener], frame: bytes) -> int:
-    """Write one frame to each listener; returns to how many. Never waits."""
-    return sum(listener.write(frame) for listener in listeners)
+
+class Group:
+    """Listeners that are told the same. Who joins hears what is put from then on, who leaves nothing more."""
+
+    __slots__ = ("listeners", "parcel")
+
+    def __init__(self) -> None:
+        self.listeners: dict[Listener, None] = {}
+        self.parcel: _Parcel | None = None  # what waits for exactly these listeners
+
+    def join(self, listener: Listener) -> None:
+        self._part()
+        self.listeners[listener] = None
+
+    def leave(self, listener: Listener) -> None:
+        """Of what was put before, the listener is still given everything, unless it has left altogether."""
+        self._part()
+        self.listeners.pop(listener, None)
+
+    def _part(self) -> None:
+        if self.parcel is not None:
+            self.listeners, self.parcel = dict(self.listeners), None
+
+
+class _Parcel:
+    """Frames that wait to be written to some listeners, as one write each."""
+
+    __slots__ = ("frames", "group", "listeners")
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.listeners = group.listeners
+        self.frames: list[bytes] = []
+
+
+class Outbox:
+    """What is on its way to groups of listeners: at once after a pause, and together in a storm.
+
+    `put` frames, then `send` them. What is sent after a pause goes at once; what comes within the next 2 ms waits for
+    their end and then goes as one write to each listener. Urgent things end the wait, together with what waits already:
+    nothing overtakes. A pass over more than 1,000 listeners gives the loop to others after each thousand; what is sent
+    meanwhile goes when it is over.
+    """
+
+    def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
+        self._window_seconds = window_seconds
+        self._parcels: list[_Parcel] = []
+        self._window: asyncio.TimerHandle | None = None
+        self._passing: asyncio.Task[None] | None = None
+
+    def put(self, group: Group, frame: bytes) -> None:
+        """Add an event's frame to what goes to a group, in order."""
+        parcel = group.parcel
+        if parcel is None:
+            parcel = group.parcel = _Parcel(group)
+            self._parcels.append(parcel)
+        parcel.frames.append(frame)
+
+    def send(self, *, urgent: bool = False) -> None:
+        """Let go what was put: now, or when the window or the pass is over."""
+        if self._parcels and self._passing is None and (urgent or self._window is None):
+            self._flush()
+
+    @property
+    def busy(self) -> bool:
+        """Something that was put has not been written yet."""
+        return bool(self._parcels) or self._passing is not None
+
+    async def settled(self) -> None:
+        """Everything that was put has been written."""
+        while self.busy:
+            if self._passing is not None:
+                await asyncio.shield(self._passing)
+            else:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._window is not None:
+            self._window.cancel()
+            self._window = None
+        parcels, self._parcels = self._parcels, []
+        passes = []
+        for parcel in parcels:
+            if parcel.group.parcel is parcel:
+                parcel.group.parcel = None  # from here on its listeners may change under it: they are copied
+            passes.append((tuple(parcel.listeners), b"".join(parcel.frames), len(parcel.frames)))
+        if sum(len(listeners) for listeners, _, _ in passes) <= PASS:
+            for listeners, frames, events in passes:
+                broadcast(listeners, frames, events)
+            self._open_window()
+        else:
+            self._passing = asyncio.create_task(self._pass(passes), name="pass")
+
+    async def _pass(self, passes: list[tuple[tuple[Listener, ...], bytes, int]]) -> None:
+        written = 0
+        for listeners, frames, events in passes:
+            for start in range(0, len(listeners), PASS):
+                some = listeners[start : start + PASS]
+                if written + len(some) > PASS:
+                    await asyncio.sleep(0)
+                    written = 0
+                broadcast(some, frames, events)
+                written += len(some)
+        self._passing = None
+        if self._parcels:
+            self._flush()
+        else:
+            self._open_window()
+
+    def _open_window(self) -> None:
+        if self._window_seconds:
+            self._window = asyncio.get_running_loop().call_later(self._window_seconds, self._close_window)
+
+    def _close_window(self) -> None:
+        self._window = None
+        self.send()
+
+
+def broadcast(listeners: Iterable[Listener], frames: bytes, events: int = 1) -> int:
+    """Write the same frames to each listener; returns to how many. Never waits."""
+    return sum([listener.write(frames, events) for listener in listeners])
 
 
 class LiveListener:

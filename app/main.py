@@ -21,15 +21,18 @@ from app import __version__, clock, database, ids, ledger, logs, metrics, postgr
 from app.announcements import Announcements
 from app.audit import entries
 from app.errors import DatabaseUnavailable, Refusal
+from app.feed.alarms import keep as keep_alarms
 from app.feed.live import Feed
 from app.keys import Keys
 from app.ledger import Sequencer
 from app.routers import (
     agencies,
+    alarms,
     approvals,
     assets,
     audit,
     cameras,
+    event_sources,
     events,
     feed,
     gateways,
@@ -59,7 +62,7 @@ PROBLEM = "application/problem+json"
 NO_REFERRER = (b"referrer-policy", b"no-referrer")  # addresses of footage are secrets, whatever page they stand in
 DOORS = (
     sessions, terminals, cameras, agencies, assets, approvals, grants, revocations, walls, gateways, media, events,
-    audit, streams, feed, health,
+    event_sources, alarms, audit, streams, feed, health,
 )  # fmt: skip
 EDGE_DOORS = (streams, health)
 MOST_FIELDS, MOST_SAID = 20, 200  # an answer is not a copy of the question
@@ -151,6 +154,7 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
         ]
         if settings.role == "service":
             running.append(asyncio.create_task(live.run(), name="feed"))
+            running.append(asyncio.create_task(keep_alarms(base, house.poke), name="alarms"))
         if not settings.database_url:
             running.append(asyncio.create_task(_keep_postgres(settings, uses, news), name="postgres"))
         for task in running:

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     allow_camera_networks: str = Field(
         "", description="comma-separated networks where cameras may live besides public addresses, such as 10.20.0.0/16"
     )
+    allow_webhook_networks: str = Field(
+        "", description="comma-separated networks that webhooks may lead to besides public addresses"
+    )
     node: str = Field(
         "gwanje", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="name of this node in ids and the audit"
     )
@@ -65,7 +68,7 @@ class Settings(BaseSettings):
         host, _, port = self.bind.rpartition(":")
         if not host or not port.isdigit():
             raise ValueError(f"GWANJE_BIND must be address:port, such as 127.0.0.1:8000, not {self.bind!r}")
-        for network in filter(None, self.allow_camera_networks.split(",")):
+        for network in filter(None, f"{self.allow_camera_networks},{self.allow_webhook_networks}".split(",")):
             ipaddress.ip_network(network.strip())
         for one in self.gateways:
             if one not in ("embedded", "edges") and not one.startswith(("mediamtx+http://", "mediamtx+https://")):

@@ -137,11 +137,12 @@ def keys(settings: Settings) -> Keys:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, *, http: str | None = None) -> AsyncIterator[str]:
+async def serving(settings: Settings, *, http: str | None = None, ws: str | None = None) -> AsyncIterator[str]:
     """The real server in this event loop, on a port of its own; yields its base URL."""
     made = config(settings)
     made.port = 0
     made.http = http or made.http
+    made.ws = ws or made.ws
     running = Quiet(made)
     task = asyncio.create_task(running.serve())
     while not running.started:

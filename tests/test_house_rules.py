@@ -67,7 +67,7 @@ def begins(source: str) -> list[int]:
 
 MAY_BEGIN = (
     "app/routers/", "app/main.py", "app/cli.py", "app/importing.py", "app/demo/",  # doors and composition roots
-    "app/feed/live.py",  # a feed outlives requests: short transactions of its own
+    "app/feed/live.py", "app/feed/alarms.py", "app/feed/webhooks/",  # they outlive requests: short transactions
     "app/streams/grants.py",  # refusals and replays of the batch writer's callers
     "app/streams/embedded/outages.py",  # an event of the gateway itself: there is no request
 )  # fmt: skip

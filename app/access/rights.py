@@ -4,7 +4,7 @@ The owner's people have every verb that their role has. Others have what a live 
 `locate` a camera does not exist; with it, a refusal names the owner, what is missing and how to request.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -94,20 +94,26 @@ async def scopes(session: AsyncSession, actor: Actor, verb: str) -> tuple[Scope,
 
     Agreements that begin within the hour are already in, as are those outside their hours: each scope has its times.
     """
-    if not actor.may(verb):
-        return ()
-    own = [Scope(agency_id) for agency_id in actor.acts_for_ids]
+    return (await scopes_of(session, [actor], verb))[actor.session_id]
+
+
+async def scopes_of(session: AsyncSession, actors: Sequence[Actor], verb: str) -> dict[UUID, tuple[Scope, ...]]:
+    """As `scopes`, for many actors by one query: by their session ids."""
+    asking = [actor for actor in actors if actor.may(verb)]
     rows = await session.execute(
-        select(Agreement).where(
-            Agreement.grantee_agency_id.in_(actor.acts_for_ids),
+        select(Agreement)
+        .where(
+            Agreement.grantee_agency_id.in_({agency_id for actor in asking for agency_id in actor.acts_for_ids}),
             Agreement.withdrawn_at.is_(None),
             Agreement.valid_from <= func.now() + text("interval '1 hour'"),
             (Agreement.valid_to.is_(None)) | (Agreement.valid_to > func.now()),
             Agreement.verbs.contains([verb]),
         )
+        .order_by(Agreement.id)
     )
-    shared = [
-        Scope(
+    shared: dict[UUID, list[Scope]] = {}
+    for row in rows.scalars():
+        scope = Scope(
             row.owner_agency_id,
             frozenset(row.area_ids),
             frozenset(row.installation_purposes),
@@ -115,9 +121,12 @@ async def scopes(session: AsyncSession, actor: Actor, verb: str) -> tuple[Scope,
             row.valid_to,
             hours.read(row.hours),
         )
-        for row in rows.scalars()
-    ]
-    return (*own, *shared)
+        shared.setdefault(row.grantee_agency_id, []).append(scope)
+    found: dict[UUID, tuple[Scope, ...]] = {actor.session_id: () for actor in actors}
+    for actor in asking:
+        given = [scope for agency_id in actor.acts_for_ids for scope in shared.get(agency_id, ())]
+        found[actor.session_id] = (*(Scope(agency_id) for agency_id in actor.acts_for_ids), *given)
+    return found
 
 
 def check_reason(purpose: str, basis: str, references: Iterable[Any]) -> None:

@@ -1,6 +1,7 @@
 """Sessions: signing in, being recognised, signing out. Tokens are opaque, hashed at rest, and end everywhere."""
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -8,10 +9,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     DateTime,
     Row,
     Select,
+    Uuid,
     bindparam,
     delete,
     func,
@@ -223,6 +226,7 @@ _ACTOR = (
 )  # fmt: skip
 _BY_TOKEN = _ACTOR.where(Session.token_digest == bindparam("sought"))
 _BY_ID = _ACTOR.where(Session.id == bindparam("sought"))
+_BY_IDS = _ACTOR.where(Session.id == func.any(bindparam("sought", type_=ARRAY(Uuid()))))
 
 
 async def authenticate(session: AsyncSession, token: str, address: str) -> Actor:
@@ -237,10 +241,21 @@ async def of_session(session: AsyncSession, session_id: UUID, address: str) -> A
     return await _actor(session, _BY_ID, session_id, address)
 
 
+async def as_they_stand(session: AsyncSession, actors: Iterable[Actor]) -> dict[UUID, Actor]:
+    """Of many actors those whose sessions still stand, as they are now, by session id; one query for all."""
+    addresses = {actor.session_id: actor.address for actor in actors}
+    rows = await session.execute(_BY_IDS, {"sought": list(addresses)})
+    return {row.session_id: _actor_of(row, addresses[row.session_id]) for row in rows}
+
+
 async def _actor(session: AsyncSession, query: Select[*tuple[Any, ...]], sought: bytes | UUID, address: str) -> Actor:
     row = (await session.execute(query, {"sought": sought})).first()
     if row is None:
         raise SessionEnded("this session is over; sign in again / 세션이 종료되었습니다. 다시 로그인하십시오")
+    return _actor_of(row, address)
+
+
+def _actor_of(row: Row[*tuple[Any, ...]], address: str) -> Actor:
     return Actor(
         user_id=row.user_id,
         login=row.login,

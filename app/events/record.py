@@ -1,49 +1,34 @@
-"""Writing an event down, once, in the transaction of what caused it."""
+"""Writing events down, each once, in the transaction of what caused them.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+What one request reports is written by a fixed handful of statements, however many events it holds. Rows are locked
+in one order everywhere (keys by their texts, then conditions by theirs), so that two reporters never wait for each
+other in a circle.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, TypeVar
 from uuid import UUID
 
-import orjson
-from sqlalchemy import func, insert, select
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, ledger
+from app import ledger
 from app.actor import Actor
-from app.errors import Malformed, NotFound
-from app.events.catalogue import KINDS, SEVERITIES
+from app.errors import Malformed, NotFound, Refusal
+from app.events import contents, sources
+from app.events.catalogue import KINDS, SEVERITIES, urgency
+from app.events.report import Report, check
 from app.ids import new_id
-from app.models import Asset, CameraPosition, Event, EventKey
 
-MOST_DATA_BYTES = 16_384
-MOST_DEPTH = 8
-MOST_TEXT = 4_000
-FUTURE = timedelta(minutes=5)
-# An event points at footage by `media_ref`; what could identify a person without a grant does not belong in it.
-FORBIDDEN_FIELDS = ("image", "jpeg", "snapshot", "frame", "plate", "face", "template", "embedding", "biometric")
+__all__ = ["Recorded", "Report", "check", "follow_up", "record", "record_many"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What somebody says has happened. `source` and `source_key` together name the report: a retry finds the first."""
-
-    kind: str
-    source: str
-    source_key: str
-    occurred_at: datetime | None = None
-    severity: str | None = None
-    subject_kind: str = ""
-    subject_id: UUID | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    incident_id: UUID | None = None
-    exercise: bool = False
-    restriction: str = ""
-    media_ref: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+HOUSE = "house"  # the source of what this service tells of itself
+MOST_ZONE = 100  # characters of a zone's name in a key
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,127 +42,275 @@ class Recorded:
 @dataclass(frozen=True, slots=True)
 class _Subject:
     owner_agency_id: UUID
-    area_ids: list[UUID]
-    installation_purposes: list[str]
+    area_ids: Sequence[UUID]
+    installation_purposes: Sequence[str]
     camera_id: UUID | None
     latitude: float | None
     longitude: float | None
 
 
-def _check_text(text: str, path: str) -> None:
-    if len(text) > MOST_TEXT or "\0" in text:
-        raise Malformed(f"{path}: texts have at most {MOST_TEXT} characters and no NUL", field=path)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An event as it is written: the columns of `events`, lists as PostgreSQL writes them, and how it is numbered."""
 
-
-def _check_data(data: Any, path: str = "data", depth: int = 1) -> None:
-    if depth > MOST_DEPTH:
-        raise Malformed(f"data: at most {MOST_DEPTH} levels, one inside the other", field="data")
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            _check_text(str(key), path)
-            name = str(key).lower()
-            if any(word in name.split("_") or name == word for word in FORBIDDEN_FIELDS):
-                raise Malformed(
-                    f"{path}.{key}: an event carries no image, plate or biometric data; send media_ref", field=path
-                )
-            _check_data(value, f"{path}.{key}", depth + 1)
-    elif isinstance(data, list | tuple):
-        for number, value in enumerate(data):
-            _check_data(value, f"{path}[{number}]", depth + 1)
-    elif isinstance(data, str):
-        _check_text(data, path)
-
-
-def check(report: Report) -> None:
-    """Refuse a report that the catalogue does not know or whose fields cannot stand; names the field."""
-    if report.kind not in KINDS:
-        raise Malformed(
-            f"type: {report.kind!r} is not in the catalogue of events", field="type", expected=sorted(KINDS)
-        )
-    if report.severity is not None and report.severity not in SEVERITIES:
-        raise Malformed(f"severity is one of {', '.join(SEVERITIES)}", field="severity", expected=list(SEVERITIES))
-    for name, value in (("source", report.source), ("id", report.source_key)):
-        if not value or len(value) > 200 or not value.isprintable():  # noqa: PLR2004 - said in the text
-            raise Malformed(f"{name} has 1 to 200 printable characters", field=name)
-    for name, value in (("restriction", report.restriction), ("mediaref", report.media_ref)):
-        if len(value) > 500 or not (value.isprintable()):  # noqa: PLR2004 - said in the text
-            raise Malformed(f"{name} has at most 500 printable characters", field=name)
-    if report.occurred_at is not None and report.occurred_at > clock.now() + FUTURE:
-        raise Malformed("time lies in the future; set the source's clock", field="time")
-    _check_data(report.data)
-    if len(orjson.dumps(report.data)) > MOST_DATA_BYTES:
-        raise Malformed(f"data has at most {MOST_DATA_BYTES} bytes", field="data")
+    id: UUID
+    occurred_at: datetime | None
+    kind: str
+    source: str
+    severity: int
+    urgency: int
+    subject_kind: str
+    subject_id: UUID | None
+    camera_id: UUID | None
+    incident_id: UUID | None
+    owner_agency_id: UUID
+    area_ids: str
+    installation_purposes: str
+    latitude: float | None
+    longitude: float | None
+    exercise: bool
+    restriction: str
+    media_ref: str
+    regards_id: UUID | None
+    regards_kind: str
+    data: str
+    acknowledge_seconds: int
 
 
 async def record(session: AsyncSession, actor: Actor | None, report: Report) -> Recorded:
-    """Store an event of the actor's own agency and append it to the ledger, in the caller's transaction.
+    """Store one event; see `record_many`."""
+    try:
+        return (await record_many(session, actor, [report]))[0]
+    except Refusal as refusal:
+        refusal.extra.pop("index", None)
+        raise
 
-    The subject (a camera or an asset) must belong to the actor's agency; without one the event is the agency's own.
-    Without an actor the house itself reports, always of a subject: the event is its owner's.
+
+async def record_many(session: AsyncSession, actor: Actor | None, reports: Sequence[Report]) -> list[Recorded]:
+    """Store events of the actor's own agency and append them to the ledger, in the caller's transaction: all or none.
+
+    Subjects (cameras or assets) must belong to the actor's agency; without one the event is the agency's own. Without
+    an actor the house itself reports, always of a subject: the event is its owner's. Within one urgency the ledger
+    keeps the order of `reports`. A report that came before, or twice here, gives the id of the first.
+
+    Raises Malformed, NotFound (subject) and NotPermitted (source, type, subject), with the `index` of the report.
     """
-    check(report)
-    subject = await _subject(session, actor, report)
-    event_id = new_id()
+    written = _each(reports, check)
+    remit = await sources.remit(session, actor, {report.source for report in reports})
+    _each(reports, remit.check)
+    found = await _subjects(session, reports)
+
+    def subject_of(report: Report) -> _Subject:
+        subject = _subject(actor, report, found)
+        remit.check_place(report, subject.area_ids)
+        return subject
+
+    subjects = _each(reports, subject_of)
     # Keys are the reporting institution's own: nobody can use up another's.
-    source = f"{actor.body_id if actor else 'house'}/{report.source}"
-    first = await session.scalar(
-        upsert(EventKey)
-        .values(source=source, source_key=report.source_key, event_id=event_id)
-        .on_conflict_do_nothing()
-        .returning(EventKey.event_id)
-    )
-    if first is None:
-        known = await session.scalar(
-            select(EventKey.event_id).where(EventKey.source == source, EventKey.source_key == report.source_key)
-        )
-        assert known is not None
-        return Recorded(known, new=False)
-    severity = SEVERITIES.index(report.severity) if report.severity else KINDS[report.kind].severity
-    await session.execute(
-        insert(Event).values(
-            id=event_id,
-            occurred_at=report.occurred_at or func.now(),
-            kind=report.kind,
-            source=report.source,
-            severity=severity,
-            subject_kind=report.subject_kind,
-            subject_id=report.subject_id,
-            camera_id=subject.camera_id,
-            incident_id=report.incident_id,
-            owner_agency_id=subject.owner_agency_id,
-            area_ids=subject.area_ids,
-            installation_purposes=subject.installation_purposes,
-            latitude=subject.latitude,
-            longitude=subject.longitude,
-            exercise=report.exercise,
-            restriction=report.restriction,
-            media_ref=report.media_ref,
-            data=dict(report.data),
-        )
-    )
-    await ledger.append(session, ledger.EVENTS, event_id, urgency=severity)
-    return Recorded(event_id, new=True)
+    body = str(actor.body_id) if actor else HOUSE
+    keys = [(f"{body}/{report.source}", report.source_key) for report in reports]
+    ids = await _ids(session, keys)
+    rows: dict[UUID, _Row] = {}
+    conditions: dict[tuple[str, str], tuple[UUID, bool]] = {}
+    recorded = []
+    for key, report, data, subject in zip(keys, reports, written, subjects, strict=True):
+        event_id, is_new = ids[key]
+        recorded.append(Recorded(event_id, new=is_new and event_id not in rows))
+        if not recorded[-1].new:
+            continue
+        rows[event_id] = _row(event_id, report, data, subject)
+        kind = KINDS[report.kind]
+        if kind.lasts or kind.ends:
+            conditions[kind.family, _condition(report, subject, body)] = (event_id, kind.lasts)
+    if rows:
+        await _write(session, list(rows.values()), conditions)
+    return recorded
 
 
-async def _subject(session: AsyncSession, actor: Actor | None, report: Report) -> _Subject:
+async def follow_up(
+    session: AsyncSession, event: Mapping[str, Any], kind: str, data: Mapping[str, Any], *, actor: Actor | None = None
+) -> UUID:
+    """Record an event of ours about another one (a row of `events`): who may see that one may see this one.
+
+    It has the severity of the other, and is numbered no earlier. `data` gets `event_id`, and `by`, the actor's login,
+    where the kind has such a field.
+    """
+    told = {**data, "event_id": str(event["id"])}
+    if actor is not None and any(field.name == "by" for field in KINDS[kind].fields):
+        told.setdefault("by", actor.login)
+    KINDS[kind].check(told)
+    row = _Row(
+        id=new_id(), occurred_at=None, kind=kind, source=HOUSE, severity=event["severity"],
+        urgency=urgency(event["kind"], event["severity"]), subject_kind=event["subject_kind"],
+        subject_id=event["subject_id"], camera_id=event["camera_id"], incident_id=event["incident_id"],
+        owner_agency_id=event["owner_agency_id"], area_ids=_array(event["area_ids"]),
+        installation_purposes=_array(event["installation_purposes"]), latitude=event["latitude"],
+        longitude=event["longitude"], exercise=event["exercise"], restriction=event["restriction"], media_ref="",
+        regards_id=event["id"], regards_kind=event["kind"], data=contents.check(told),
+        acknowledge_seconds=KINDS[kind].acknowledge_seconds,
+    )  # fmt: skip
+    await _write(session, [row], {})
+    return row.id
+
+
+def _each(items: Iterable[_Item], act: Callable[[_Item], _Made]) -> list[_Made]:
+    """What `act` makes of each item; a refusal says of which."""
+    made = []
+    for index, item in enumerate(items):
+        try:
+            made.append(act(item))
+        except Refusal as refusal:
+            refusal.extra["index"] = index
+            raise
+    return made
+
+
+_SUBJECTS = text(
+    "SELECT 'cameras', id, owner_agency_id, area_ids, installation_purposes, id AS camera_id, latitude, longitude"
+    " FROM camera_positions WHERE id = ANY(CAST(:cameras AS uuid[]))"
+    " UNION ALL SELECT 'assets', id, owner_agency_id, area_ids, '{}', camera_ids[1], latitude, longitude"
+    " FROM assets WHERE id = ANY(CAST(:assets AS uuid[]))"
+)
+
+
+async def _subjects(session: AsyncSession, reports: Sequence[Report]) -> dict[tuple[str, UUID], _Subject]:
+    wanted: dict[str, set[UUID]] = {"cameras": set(), "assets": set()}
+    for report in reports:
+        if report.subject_id is not None:
+            wanted[report.subject_kind].add(report.subject_id)
+    if not any(wanted.values()):
+        return {}
+    rows = await session.execute(_SUBJECTS, {kind: list(ids) for kind, ids in wanted.items()})
+    return {(row[0], row[1]): _Subject(*row[2:]) for row in rows}
+
+
+def _subject(actor: Actor | None, report: Report, found: Mapping[tuple[str, UUID], _Subject]) -> _Subject:
     if report.subject_id is None:
         if actor is None:
             raise Malformed("subject: what the house reports is about a thing", field="subject")
-        return _Subject(actor.body_id, [], [], None, report.latitude, report.longitude)
-    found: CameraPosition | Asset | None
-    if report.subject_kind == "cameras":
-        found = await session.get(CameraPosition, report.subject_id)
-    elif report.subject_kind == "assets":
-        found = await session.get(Asset, report.subject_id)
-    else:
-        raise Malformed("subject is cameras/<id> or assets/<id>", field="subject")
-    if found is None or (actor is not None and found.owner_agency_id not in actor.acts_for_ids):
+        return _Subject(actor.body_id, report.area_ids, (), None, report.latitude, report.longitude)
+    subject = found.get((report.subject_kind, report.subject_id))
+    if subject is None or (actor is not None and subject.owner_agency_id not in actor.acts_for_ids):
         raise NotFound("subject: there is no such thing of your agency", field="subject")
-    return _Subject(
-        found.owner_agency_id,
-        found.area_ids,
-        found.installation_purposes if isinstance(found, CameraPosition) else [],
-        found.id if isinstance(found, CameraPosition) else next(iter(found.camera_ids), None),
-        found.latitude,
-        found.longitude,
-    )
+    return subject
+
+
+_KEYS = text(
+    "INSERT INTO event_keys (source, source_key, event_id) SELECT source, source_key, event_id"
+    " FROM unnest(CAST(:sources AS text[]), CAST(:keys AS text[]), CAST(:ids AS uuid[]))"
+    " WITH ORDINALITY AS given (source, source_key, event_id, number) ORDER BY number"
+    " ON CONFLICT DO NOTHING RETURNING event_id"
+)
+_KNOWN = text(
+    "SELECT source, source_key, event_id FROM event_keys JOIN unnest(CAST(:sources AS text[]), CAST(:keys AS text[]))"
+    " AS given (source, source_key) USING (source, source_key)"
+)
+
+
+async def _ids(session: AsyncSession, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[UUID, bool]]:
+    """For each key the id of its event, and whether it is new. Keys are taken in one order, lest two batches lock."""
+    offered = {key: new_id() for key in sorted(set(keys))}
+    columns = {"sources": [key[0] for key in offered], "keys": [key[1] for key in offered]}
+    taken = set((await session.scalars(_KEYS, {**columns, "ids": list(offered.values())})).all())
+    ids = {key: (event_id, event_id in taken) for key, event_id in offered.items()}
+    if len(taken) < len(offered):  # a statement of its own sees what others committed while the first one waited
+        known = await session.execute(_KNOWN, columns)
+        ids |= {(row.source, row.source_key): (row.event_id, row.event_id in taken) for row in known}
+    return ids
+
+
+def _row(event_id: UUID, report: Report, data: str, subject: _Subject) -> _Row:
+    kind = KINDS[report.kind]
+    severity = SEVERITIES.index(report.severity) if report.severity else kind.severity
+    return _Row(
+        id=event_id, occurred_at=report.occurred_at, kind=report.kind, source=report.source, severity=severity,
+        urgency=urgency(report.kind, severity), subject_kind=report.subject_kind if report.subject_id else "",
+        subject_id=report.subject_id, camera_id=subject.camera_id, incident_id=report.incident_id,
+        owner_agency_id=subject.owner_agency_id, area_ids=_array(subject.area_ids),
+        installation_purposes=_array(subject.installation_purposes), latitude=subject.latitude,
+        longitude=subject.longitude, exercise=report.exercise, restriction=report.restriction,
+        media_ref=report.media_ref, regards_id=None, regards_kind="", data=data,
+        acknowledge_seconds=kind.acknowledge_seconds,
+    )  # fmt: skip
+
+
+def _array(items: Iterable[object]) -> str:
+    """A list as PostgreSQL reads it from text: lists of different lengths do not fit into one array of arrays."""
+    quoted = (str(item).replace("\\", "\\\\").replace('"', '\\"') for item in items)
+    return "{" + ",".join(f'"{item}"' for item in quoted) + "}"
+
+
+def _condition(report: Report, subject: _Subject, body: str) -> str:
+    """What a condition is of: a thing, an incident, else a source; of a crowd one zone of it.
+
+    Nobody ends the condition of another owner's incident, and no drill ends a real condition.
+    """
+    noun = KINDS[report.kind].noun
+    if noun == "incident" and report.incident_id is not None:
+        of = f"incident/{report.incident_id}/{subject.owner_agency_id}"
+    elif report.subject_id is not None:
+        of = f"{report.subject_kind}/{report.subject_id}"
+    else:
+        of = f"{body}/{report.source}"
+    if noun == "crowd" and (zone := report.data.get("zone")):
+        of += "#" + (zone if len(zone) <= MOST_ZONE else sha256(zone.encode()).hexdigest())
+    return f"exercise/{of}" if report.exercise else of
+
+
+# One statement. Pending rows are inserted after the conditions, whose locks put writers of the same condition in
+# order: an end gets its turn after the beginning that was committed before it. (They come of `held`, so they wait.)
+_COLUMNS = (
+    ("id", "uuid"), ("occurred_at", "timestamptz"), ("kind", "text"), ("source", "text"), ("severity", "int2"),
+    ("urgency", "int2"), ("subject_kind", "text"), ("subject_id", "uuid"), ("camera_id", "uuid"),
+    ("incident_id", "uuid"), ("owner_agency_id", "uuid"), ("area_ids", "text"), ("installation_purposes", "text"),
+    ("latitude", "float8"), ("longitude", "float8"), ("exercise", "bool"), ("restriction", "text"),
+    ("media_ref", "text"), ("regards_id", "uuid"), ("regards_kind", "text"), ("data", "text"),
+    ("acknowledge_seconds", "int4"),
+)  # fmt: skip
+_NAMES = tuple(name for name, _ in _COLUMNS)
+_WRITE = text(
+    f"""
+WITH given AS (
+    SELECT * FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS)})
+    WITH ORDINALITY AS row ({", ".join(_NAMES)}, number)
+), stored AS (
+    INSERT INTO events (id, occurred_at, kind, source, severity, subject_kind, subject_id, camera_id, incident_id,
+        owner_agency_id, area_ids, installation_purposes, latitude, longitude, exercise, restriction, media_ref,
+        regards_id, regards_kind, data)
+    SELECT id, coalesce(occurred_at, now()), kind, source, severity, subject_kind, subject_id, camera_id, incident_id,
+        owner_agency_id, CAST(area_ids AS uuid[]), CAST(installation_purposes AS text[]), latitude, longitude,
+        exercise, restriction, media_ref, regards_id, regards_kind, CAST(data AS jsonb)
+    FROM given
+), rung AS (
+    INSERT INTO alarms (event_id, event_at, kind, owner_agency_id, due_at)
+    SELECT id, now(), kind, owner_agency_id, now() + make_interval(secs => acknowledge_seconds)
+    FROM given WHERE acknowledge_seconds > 0
+), held AS (
+    INSERT INTO conditions (family, subject, event_id, event_at, lasts)
+    SELECT family, subject, event_id, now(), lasts
+    FROM unnest(CAST(:families AS text[]), CAST(:subjects AS text[]), CAST(:condition_ids AS uuid[]),
+        CAST(:lasting AS bool[])) WITH ORDINALITY AS condition (family, subject, event_id, lasts, number)
+    ORDER BY number
+    ON CONFLICT (family, subject)
+    DO UPDATE SET event_id = excluded.event_id, event_at = excluded.event_at, lasts = excluded.lasts
+    RETURNING 1
+)
+INSERT INTO event_pending (id, urgency)
+SELECT id, urgency FROM given CROSS JOIN (SELECT count(*) AS conditions FROM held) AS locked
+WHERE locked.conditions >= 0 ORDER BY number
+"""  # noqa: S608 - names of our own columns
+)
+
+
+async def _write(
+    session: AsyncSession, rows: Sequence[_Row], conditions: Mapping[tuple[str, str], tuple[UUID, bool]]
+) -> None:
+    """Insert events with their alarms and conditions, and ask for their positions."""
+    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in _NAMES}
+    held = sorted(conditions.items())
+    columns["families"] = [key[0] for key, _ in held]
+    columns["subjects"] = [key[1] for key, _ in held]
+    columns["condition_ids"] = [value[0] for _, value in held]
+    columns["lasting"] = [value[1] for _, value in held]
+    await session.execute(_WRITE, columns)
+    ledger.mark(session, ledger.EVENTS)

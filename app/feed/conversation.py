@@ -14,26 +14,29 @@ from uuid import UUID
 import orjson
 
 from app.errors import Malformed, NotSignedIn, Refusal
-from app.feed.subscriptions import MOST_SUBSCRIPTIONS, Subscription, parse
+from app.feed.subscriptions import MOST_SUBSCRIPTIONS, Wish, parse
 
 HELLO_SECONDS = 10
-HEARTBEAT_SECONDS = 10
 MOST_FRAME_BYTES = 64 * 1024
 MOST_REFUSALS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Find out who this is: by bearer token or by a single-use ticket. `after` is where it left off."""
+    """Find out who this is: by bearer token or by a single-use ticket. `after` is where it left off.
+
+    `wishes` are subscriptions that came with the greeting.
+    """
 
     token: str
     ticket: str
     after: str | None
+    wishes: tuple[Wish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    subscription: Subscription
+    wish: Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +93,7 @@ class Conversation:
         if not self.greeted:
             raise NotSignedIn('say hello first: {"type": "hello", "token": …} or {"type": "hello", "ticket": …}')
         if kind == "subscribe":
-            subscription = parse(message)
-            if subscription.id not in self._subscriptions and len(self._subscriptions) >= MOST_SUBSCRIPTIONS:
-                raise Malformed(f"at most {MOST_SUBSCRIPTIONS} subscriptions; unsubscribe one first", field="id")
-            self._subscriptions.add(subscription.id)
-            return Subscribe(subscription)
+            return Subscribe(self._wish(message))
         if kind == "unsubscribe":
             name = message.get("id")
             if not isinstance(name, str) or name not in self._subscriptions:
@@ -105,6 +104,14 @@ class Conversation:
             return _acknowledgement(message)
         raise Malformed("type is hello, subscribe, unsubscribe or ack", field="type")
 
+    def _wish(self, message: Mapping[str, Any]) -> Wish:
+        wish = parse(message)
+        name = wish.subscription.id
+        if name not in self._subscriptions and len(self._subscriptions) >= MOST_SUBSCRIPTIONS:
+            raise Malformed(f"at most {MOST_SUBSCRIPTIONS} subscriptions; unsubscribe one first", field="id")
+        self._subscriptions.add(name)
+        return wish
+
     def _hello(self, message: Mapping[str, Any]) -> Authenticate:
         if self.greeted:
             raise Malformed("hello is said once", field="type")
@@ -113,8 +120,12 @@ class Conversation:
             raise NotSignedIn("hello carries a token or a ticket")
         if after is not None and not isinstance(after, str):
             raise Malformed("after is a position that the feed gave you", field="after")
+        wanted = message.get("subscribe") or []
+        if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
+            raise Malformed("subscribe is a list of subscriptions, each as in a `subscribe` message", field="subscribe")
+        wishes = tuple(self._wish(one) for one in wanted)
         self.greeted = True
-        return Authenticate(token, ticket, after)
+        return Authenticate(token, ticket, after, wishes)
 
 
 def _message(frame: str | bytes) -> Mapping[str, Any]:

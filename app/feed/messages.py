@@ -5,18 +5,21 @@ from typing import Any
 
 import orjson
 
-from app.events.catalogue import SEVERITIES
+from app.events import catalogue
+from app.events.catalogue import SEVERITIES, Sight
 
 TYPE_PREFIX = "kr.gwanje."
 SERVER_TYPES = (
-    "welcome", "event", "heartbeat", "subscribed", "acknowledged", "view_ended", "resync", "refused", "bye",
+    "welcome", "snapshot", "event", "heartbeat", "subscribed", "acknowledged", "view_ended", "behind", "resync",
+    "refused", "bye",
 )  # fmt: skip
 OURS = ("location", "camera_id", "area_ids", "media_ref")  # what we say in `data`, beside what was reported
 
 
-def cloud_event(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A CloudEvents 1.0 event of an event row; attributes that are empty are left out."""
-    data: dict[str, Any] = orjson.loads(row["data"]) if isinstance(row["data"], str | bytes) else dict(row["data"])
+def cloud_event(row: Mapping[str, Any], sight: Sight) -> dict[str, Any]:
+    """A CloudEvents 1.0 event of an event row, with the data that this sight may see; what is empty is left out."""
+    told: dict[str, Any] = orjson.loads(row["data"]) if isinstance(row["data"], str | bytes) else dict(row["data"])
+    data = catalogue.seen(row["kind"], told, sight)
     for name in OURS:
         data.pop(name, None)  # a source cannot say these in our name
     if row["latitude"] is not None:
@@ -25,7 +28,7 @@ def cloud_event(row: Mapping[str, Any]) -> dict[str, Any]:
         data["camera_id"] = str(row["camera_id"])
     if row["area_ids"]:
         data["area_ids"] = [str(area) for area in row["area_ids"]]
-    if row["media_ref"]:
+    if row["media_ref"] and sight > Sight.PARTNER:
         data["media_ref"] = row["media_ref"]
     event: dict[str, Any] = {
         "specversion": "1.0",
@@ -43,6 +46,8 @@ def cloud_event(row: Mapping[str, Any]) -> dict[str, Any]:
         event["subject"] = f"{row['subject_kind']}/{row['subject_id']}"
     if row["incident_id"]:
         event["incident"] = str(row["incident_id"])
+    if row["regards_id"]:
+        event["regards"] = str(row["regards_id"])
     if row["exercise"]:
         event["exercise"] = True
     return event
@@ -53,5 +58,5 @@ def encode(message: Mapping[str, Any]) -> bytes:
     return orjson.dumps(message)
 
 
-def event(position: str, row: Mapping[str, Any]) -> bytes:
-    return encode({"type": "event", "position": position, "event": cloud_event(row)})
+def event(position: str, row: Mapping[str, Any], sight: Sight) -> bytes:
+    return encode({"type": "event", "position": position, "event": cloud_event(row, sight)})

@@ -15,6 +15,7 @@ from app.models.camera import (
     StreamSource,
     Unit,
 )
+from app.models.event import Alarm, Condition, Event, EventKey, EventSource, EventVerdict
 from app.models.grant import (
     GRANT_KINDS,
     Approval,
@@ -33,20 +34,19 @@ from app.models.ledger import (
     AuditEntry,
     AuditLeaf,
     AuditPending,
-    Event,
-    EventKey,
     EventPending,
     EventPosition,
-    EventVerdict,
     LedgerHead,
 )
 from app.models.person import Appointment, Credential, Duty, KnownAddress, LoginPace, Session, Terminal, Ticket, User
+from app.models.webhook import DeadLetter, Webhook
 
 __all__ = [
-    "AGENCY_KINDS", "GRANT_KINDS", "STATUSES", "UNIT_KINDS",
-    "Agency", "AgencyMove", "Agreement", "Appointment", "Approval", "Area", "Asset", "AuditCheckpoint", "AuditEntry",
-    "AuditLeaf", "AuditPending", "CameraPosition", "Credential", "Device", "Duty", "Event", "EventKey",
-    "EventPending", "EventPosition", "EventVerdict", "GatewayRecord", "Grant", "IdempotencyKey", "Import",
+    "AGENCY_KINDS", "GRANT_KINDS", "STATUSES", "UNIT_KINDS", "Agency", "AgencyMove", "Agreement", "Alarm",
+    "Appointment", "Approval", "Area", "Asset", "AuditCheckpoint", "AuditEntry", "AuditLeaf", "AuditPending",
+    "CameraPosition", "Condition", "Credential", "DeadLetter", "Device", "Duty", "Event", "EventKey", "EventPending",
+    "EventPosition", "EventSource", "EventVerdict", "GatewayRecord", "Grant", "IdempotencyKey", "Import",
     "ImportFinding", "KnownAddress", "LedgerHead", "LoginPace", "Manifest", "ManifestCamera", "Node", "Recorder",
     "Session", "Showing", "Site", "StreamSource", "Table", "Terminal", "Ticket", "Tour", "Unit", "User", "View",
+    "Webhook",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Ordered logs: rows are appended without a position, then sequenced. Two ledgers: events and audit.
+"""Ordered logs: rows are appended without a position, then sequenced. Two ledgers: events (the rows: event.py), audit.
 
 Entries, leaves, positions and heads are insert-only or untouchable for the application's role; the functions of the
 migration, held by the owner, are the only way to number, and to erase.
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Identity, Index, SmallInteger, func, text
+from sqlalchemy import JSON, BigInteger, Identity, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.ids import new_id
@@ -25,44 +25,6 @@ class LedgerHead(Table):
     position: Mapped[int] = mapped_column(BigInteger, server_default="0")
     frontier: Mapped[list[bytes]] = mapped_column(server_default="{}")  # roots of the Merkle tree's full subtrees
     changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Event(Table):
-    """Something that happened. Never an image, plate text or biometric template: `media_ref` opens only by a grant."""
-
-    __tablename__ = "events"
-    __table_args__ = ({"postgresql_partition_by": "RANGE (at)"},)
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.now())  # received, database time
-    occurred_at: Mapped[datetime]
-    kind: Mapped[str]
-    source: Mapped[str]
-    severity: Mapped[int] = mapped_column(SmallInteger)
-    subject_kind: Mapped[str] = mapped_column(server_default="")
-    subject_id: Mapped[UUID | None]
-    camera_id: Mapped[UUID | None]
-    incident_id: Mapped[UUID | None]
-    owner_agency_id: Mapped[UUID]
-    area_ids: Mapped[list[UUID]] = mapped_column(server_default="{}")
-    installation_purposes: Mapped[list[str]] = mapped_column(server_default="{}")
-    latitude: Mapped[float | None]
-    longitude: Mapped[float | None]
-    exercise: Mapped[bool] = mapped_column(server_default=text("false"))
-    restriction: Mapped[str] = mapped_column(server_default="")
-    media_ref: Mapped[str] = mapped_column(server_default="")
-    data: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
-
-
-class EventKey(Table):
-    """unique(source, source_key): a retried delivery finds what it made the first time."""
-
-    __tablename__ = "event_keys"
-
-    source: Mapped[str] = mapped_column(primary_key=True)
-    source_key: Mapped[str] = mapped_column(primary_key=True)
-    event_id: Mapped[UUID]
-    at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 
 
 class EventPending(Table):
@@ -84,22 +46,6 @@ class EventPosition(Table):
     position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     id: Mapped[UUID] = mapped_column(unique=True)
     at: Mapped[datetime]
-
-
-class EventVerdict(Table):
-    """What a named person made of an event: real, false, duplicate, escalated; or an acknowledgement for a room."""
-
-    __tablename__ = "event_verdicts"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    event_id: Mapped[UUID] = mapped_column(index=True)
-    event_at: Mapped[datetime]
-    kind: Mapped[str]  # acknowledged | real | false | duplicate | escalated
-    room_agency_id: Mapped[UUID | None] = mapped_column(ForeignKey("agencies.id"))
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
-    restriction: Mapped[str] = mapped_column(server_default="")
-    note: Mapped[str] = mapped_column(server_default="")
-    at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class AuditEntry(Table):

@@ -1,6 +1,6 @@
 """Areas: administrative and other places with polygons, and finding out in which of them a point lies."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -215,6 +215,21 @@ async def assign(session: AsyncSession, table: str = "camera_positions") -> int:
         )
         changed += result.rowcount  # type: ignore[attr-defined]
     return changed
+
+
+async def by_codes(session: AsyncSession, codes: Collection[str]) -> frozenset[UUID]:
+    """The areas of legal-dong codes (법정동코드, trailing zeros may be left out); NotFound names the unknown ones."""
+    if not codes:
+        return frozenset()
+    full = {code: _full_code(code) for code in codes}
+    rows = await session.execute(
+        select(Area.code, Area.id).where(Area.code.in_({*full, *full.values()}), Area.valid_to.is_(None))
+    )
+    found = {row.code: row.id for row in rows}
+    unknown = sorted(code for code, padded in full.items() if code not in found and padded not in found)
+    if unknown:
+        raise NotFound(f"areas: there is no area of the code {', '.join(unknown[:5])}", field="areas")
+    return frozenset(found.get(code) or found[padded] for code, padded in full.items())
 
 
 async def get(session: AsyncSession, name: str) -> Area:

@@ -1,10 +1,11 @@
 """The edges that all doors share: the session with its transaction, the actor, paging, answers."""
 
+import asyncio
 import base64
 import binascii
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -29,6 +30,7 @@ from app.streams.placement import Gateways
 from app.streams.writer import Writer
 
 MOST_PER_PAGE = 1000
+GREETINGS = 6  # clients of the feed who are greeted at once: a herd leaves connections for others
 MOST_BODY_BYTES = 4 << 20
 FIRST_YEAR, LAST_YEAR = 1900, 9000  # whatever the offset, such a time can be told in UTC
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -67,6 +69,7 @@ class House:
     gateways: Gateways
     feed: Feed
     node: str
+    greeting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(GREETINGS))
 
     def poke(self, ledgers: Sequence[str] | set[str]) -> None:
         """Something was appended and committed: number it now."""

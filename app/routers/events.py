@@ -1,134 +1,118 @@
 """Events: reported as CloudEvents, read after a position by clients without sockets."""
 
-from datetime import datetime
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Annotated, Any
-from uuid import UUID
 
-import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import BigInteger, Text, cast, func, literal_column, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import ClientDisconnect
 
-from app.access import rights
-from app.actor import Actor
-from app.errors import Malformed, NotPermitted, TooLarge
-from app.events import record
-from app.events.catalogue import KINDS, SEVERITIES
-from app.events.record import Report
-from app.feed.messages import TYPE_PREFIX
+from app import clock, ledger
+from app.errors import Malformed, NotPermitted, Refusal, SessionEnded, TooLarge
+from app.events import cloudevents, document, record
+from app.events.catalogue import SEVERITIES
+from app.events.intake import Intake
+from app.events.report import Report
+from app.feed import polling
 from app.feed.subscriptions import parse
-from app.routers.dependencies import AskerAlone, InHouse, Transaction, answer, problems, require
+from app.models import Area
+from app.registry import areas
+from app.registry.areas import Locator
+from app.routers.dependencies import AskerAlone, House, InHouse, actor_of, answer, house_of, problems, recognised
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
-STRUCTURED = "application/cloudevents+json"
-BATCHED = "application/cloudevents-batch+json"
-MOST_PER_BATCH = 1000
 MOST_BODY_BYTES = 4 << 20
-_TEXTS = ("id", "source", "type", "time", "subject", "severity", "restriction", "mediaref", "incident")
-
-EVENT_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["specversion", "id", "source", "type"],
-    "properties": {
-        "specversion": {"const": "1.0"},
-        "id": {"type": "string", "description": "unique within source: a repetition is recognised"},
-        "source": {"type": "string"},
-        "type": {"type": "string", "enum": [TYPE_PREFIX + kind.name for kind in KINDS.values() if kind.from_outside]},
-        "time": {"type": "string", "format": "date-time"},
-        "subject": {"type": "string", "description": "cameras/<id> or assets/<id>, of your agency"},
-        "severity": {"type": "string"},
-        "exercise": {"type": "boolean"},
-        "restriction": {"type": "string"},
-        "mediaref": {"type": "string"},
-        "incident": {"type": "string", "format": "uuid"},
-        "data": {"type": "object"},
-    },
-}
+SMALL_BYTES = 64 << 10  # read before it is known who sends it: a single event, in the first packets
+BODY_SECONDS = 10.0
+AREAS_SECONDS = 1.0  # for how long it is not asked whether areas have changed
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, refused as soon as it has grown too large."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BODY_BYTES:
-            raise TooLarge(f"a request has at most {MOST_BODY_BYTES} bytes; send fewer events at once")
-    return bytes(body)
+class Places:
+    """Areas by place, kept in the process until areas change."""
+
+    def __init__(self) -> None:
+        self._locator: Locator | None = None
+        self._mark: Any = None
+        self._looked_at = float("-inf")
+
+    async def locate(self, session: AsyncSession, reports: Sequence[Report]) -> list[Report]:
+        """The reports, those with a place and without a subject in the areas that hold the place."""
+        placed = [
+            number
+            for number, report in enumerate(reports)
+            if report.subject_id is None and report.latitude is not None and report.longitude is not None
+        ]
+        if not placed:
+            return list(reports)
+        locator = await self._current(session)
+        points = [(reports[number].longitude, reports[number].latitude) for number in placed]
+        found = locator.locate([point[0] or 0.0 for point in points], [point[1] or 0.0 for point in points])
+        located = list(reports)
+        for number, area_ids in zip(placed, found, strict=True):
+            located[number] = replace(reports[number], area_ids=area_ids)
+        return located
+
+    async def _current(self, session: AsyncSession) -> Locator:
+        now = clock.monotonic()
+        if self._locator is not None and now - self._looked_at < AREAS_SECONDS:
+            return self._locator
+        valid = or_(Area.valid_to.is_(None), Area.valid_to >= func.current_date())
+        # xmin is the transaction that wrote a row: whatever is added, changed or lapses changes the sum.
+        written = cast(cast(literal_column("areas.xmin"), Text), BigInteger)
+        mark = tuple((await session.execute(select(func.count(), func.sum(written)).where(valid))).one())
+        self._looked_at = now
+        if self._locator is None or mark != self._mark:
+            columns = (Area.id, Area.parent_id, Area.kind, Area.name, Area.boundary)
+            rows = (await session.execute(select(*columns).where(valid).order_by(Area.id))).all()
+            self._locator = await asyncio.to_thread(Locator, rows)  # some hundred polygons take a moment
+            self._mark = mark
+        return self._locator
 
 
-def _uuid(text: str, field: str) -> UUID:
+class Reception:
+    """What the door keeps for as long as the process serves."""
+
+    def __init__(self, house: House) -> None:
+        self.intake = Intake(house.database.engine.pool.size() // 2)  # type: ignore[attr-defined]
+        self.places = Places()
+
+
+def reception_of(request: Request, house: House) -> Reception:
+    state = request.app.state
+    if not hasattr(state, "reception"):
+        state.reception = Reception(house)
+    reception: Reception = state.reception
+    return reception
+
+
+async def read_body(request: Request, house: House, intake: Intake, held: ExitStack) -> tuple[bytes, int]:
+    """The body, refused as soon as it has grown too large, and how many of its bytes are not yet held.
+
+    A large one is read only of somebody known, and held from then on.
+    """
+    body, known = bytearray(), False
     try:
-        return UUID(text)
-    except ValueError:
-        raise Malformed(f"{field} holds no id", field=field) from None
-
-
-def report_of(event: Any) -> Report:
-    """The report in a CloudEvents 1.0 JSON object; Malformed names the attribute that is wrong."""
-    if not isinstance(event, dict):
-        raise Malformed("an event is a JSON object (CloudEvents 1.0, structured mode)")
-    for name in _TEXTS:
-        if event.get(name) is not None and not isinstance(event[name], str):
-            raise Malformed(f"{name} is a text", field=name)
-    if event.get("specversion") != "1.0":
-        raise Malformed('specversion is "1.0"', field="specversion")
-    for name in ("id", "source", "type"):
-        if not event.get(name):
-            raise Malformed(f"{name} is required", field=name)
-    if not isinstance(event.get("exercise"), bool | None):
-        raise Malformed("exercise is true or false", field="exercise")
-    kind = KINDS.get(event["type"].removeprefix(TYPE_PREFIX))
-    if kind is not None and not kind.from_outside:
-        raise Malformed(f"type: {event['type']} is told by this service and by nobody else", field="type")
-    data = _object(event.get("data"), "data")
-    place = _object(data.get("location"), "data.location")
-    if ("lat" in place) != ("lon" in place):
-        raise Malformed("data.location has lat and lon", field="data.location")
-    subject_kind, _, subject_id = (event.get("subject") or "").partition("/")
-    return Report(
-        kind=event["type"].removeprefix(TYPE_PREFIX),
-        source=event["source"],
-        source_key=event["id"],
-        occurred_at=_time(event.get("time")),
-        severity=event.get("severity"),
-        subject_kind=subject_kind,
-        subject_id=_uuid(subject_id, "subject") if subject_kind else None,
-        latitude=_degrees(place, "lat", 90),
-        longitude=_degrees(place, "lon", 180),
-        incident_id=_uuid(event["incident"], "incident") if event.get("incident") else None,
-        exercise=event.get("exercise") is True,
-        restriction=event.get("restriction") or "",
-        media_ref=event.get("mediaref") or "",
-        data={name: value for name, value in data.items() if name != "location"},
-    )
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or not 1990 <= moment.year <= 9000:  # noqa: PLR2004 - cameras' clocks
-        raise Malformed("time is RFC 3339 with an offset, such as 2026-01-31T09:00:00+09:00", field="time")
-    return moment
-
-
-def _object(value: Any, field: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Malformed(f"{field} is a JSON object", field=field)
-    return value
-
-
-def _degrees(place: dict[str, Any], name: str, most: float) -> float | None:
-    value = place.get(name)
-    if name not in place:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -most <= value <= most:
-        raise Malformed(f"data.location.{name} is a number of degrees", field="data.location")
-    return float(value)
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > MOST_BODY_BYTES:
+                    raise TooLarge(f"a request has at most {MOST_BODY_BYTES} bytes; send fewer events at once")
+                if len(body) > SMALL_BYTES and not known:
+                    await recognised(request, house)
+                    said = request.headers.get("content-length", "")
+                    most = int(said) if said.isdecimal() and len(said) < 10 else MOST_BODY_BYTES  # noqa: PLR2004
+                    held.enter_context(intake.holding(0, min(most, MOST_BODY_BYTES)))
+                    known = True
+    except TimeoutError:
+        raise Malformed(f"the body did not come within {BODY_SECONDS:.0f} seconds") from None
+    except ClientDisconnect:
+        raise Malformed("the body ended before its time") from None
+    return bytes(body), 0 if known else len(body)
 
 
 @router.post(
@@ -139,69 +123,99 @@ def _degrees(place: dict[str, Any], name: str, most: float) -> float | None:
         "requestBody": {
             "required": True,
             "content": {
-                STRUCTURED: {"schema": EVENT_SCHEMA},
-                "application/json": {"schema": EVENT_SCHEMA},
-                BATCHED: {"schema": {"type": "array", "items": EVENT_SCHEMA, "maxItems": MOST_PER_BATCH}},
+                cloudevents.STRUCTURED: {"schema": cloudevents.SCHEMA},
+                cloudevents.PLAIN: {"schema": cloudevents.SCHEMA},
+                cloudevents.BATCHED: {
+                    "schema": {"type": "array", "items": cloudevents.SCHEMA, "maxItems": cloudevents.MOST_PER_BATCH}
+                },
             },
         }
     },
 )
-async def report(
-    request: Request, session: Transaction, actor: Annotated[Actor, Depends(require("ingest"))]
-) -> Response:
-    """Report what happened: one CloudEvent, or up to 1000 in a batch, all or none. A repetition makes nothing new."""
-    try:
-        sent = orjson.loads(await read_body(request))
-    except orjson.JSONDecodeError:
-        raise Malformed("the body is JSON: one CloudEvent, or an array of them") from None
-    events = sent if isinstance(sent, list) else [sent]
-    if not 1 <= len(events) <= MOST_PER_BATCH:
-        raise Malformed(f"a batch has 1 to {MOST_PER_BATCH} events")
-    recorded = []
-    for number, event in enumerate(events):
+async def report(request: Request) -> Response:
+    """Report what happened: one CloudEvent, or up to 1000 in a batch, all or none. A repetition makes nothing new.
+
+    202 with the ids comes after the commit; whatever else is answered, nothing was written.
+    """
+    house = house_of(request)  # not as a dependency, which takes a thread: this is a hot path
+    reception = reception_of(request, house)
+    intake = reception.intake
+    with ExitStack() as held:
+        body, size = await read_body(request, house, intake, held)
+        wrong: Malformed | None = None
+        events: list[Any] = []
+        is_batch = False
         try:
-            recorded.append(await record.record(session, actor, report_of(event)))
-        except Malformed as refusal:
-            if isinstance(sent, list):
-                refusal.extra["index"] = number
-            raise
+            events, is_batch = cloudevents.read(body, request.headers)
+        except Malformed as refusal:  # said to somebody known only
+            wrong = refusal
+        urgent = not is_batch and cloudevents.is_emergency(events)
+        held.enter_context(intake.holding(len(events), size, urgent=urgent))
+        intake.check_backlog(urgent=urgent)
+        async with intake.turn(urgent=urgent), house.database.begin() as session:
+            actor = await actor_of(request, session)
+            if not actor.may("ingest"):
+                raise NotPermitted(f"the role {actor.role} may not do this; it takes ingest", missing="ingest")
+            if wrong is not None:
+                raise wrong
+            await intake.look(session)
+            intake.check_backlog(urgent=urgent)
+            try:
+                reports = await reception.places.locate(session, _reports(events))
+                recorded = await record.record_many(session, actor, reports)
+            except Refusal as refusal:
+                if not is_batch:
+                    refusal.extra.pop("index", None)
+                raise
+        house.poke(ledger.appended_to(session))
     return answer({"events": [{"id": item.id, "new": item.new} for item in recorded]}, status=202)
 
 
-@router.get("/events", responses=problems(401, 403))
+def _reports(events: list[Any]) -> list[Report]:
+    reports = []
+    for index, event in enumerate(events):
+        try:
+            reports.append(cloudevents.report_of(event))
+        except Malformed as refusal:
+            refusal.extra["index"] = index
+            raise
+    return reports
+
+
+@router.get("/events", responses=problems(401, 403, 404))
 async def read(
     house: InHouse,
     actor: AskerAlone,
     after: Annotated[str | None, Query(max_length=40, description="a position; leave out to begin now")] = None,
     wait: Annotated[float, Query(ge=0, le=25, allow_inf_nan=False, description="seconds to wait for one")] = 0,
-    area: Annotated[list[UUID] | None, Query(max_length=200)] = None,
+    area: Annotated[list[str] | None, Query(max_length=200, description="ids or codes (법정동코드)")] = None,
     kind: Annotated[list[str] | None, Query(max_length=50)] = None,
+    min_severity: Annotated[str, Query(max_length=20)] = SEVERITIES[0],
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
-    """What the feed would have told, in order, after a position. `resync` says that the position is of another log."""
+    """What the feed would have told, in order, after a position. `resync` says why there is no going on from it."""
     if not actor.may("feed"):
         raise NotPermitted(f"the role {actor.role} has no feed", missing="feed")
-    subscription = parse({"id": "http", "areas": [str(one) for one in area or []], "kinds": kind or []})
-    start = house.feed.position if after is None else await house.feed.resume(after)
+    wish = parse({"id": "http", "areas": area or [], "kinds": kind or [], "min_severity": min_severity})
+    feed, subscription = house.feed, wish.subscription
+    if wish.area_codes:
+        async with house.database.begin() as session:
+            known = await areas.by_codes(session, wish.area_codes)
+        subscription = replace(subscription, area_ids=subscription.area_ids | known)
+    start, reason = (feed.position, "") if after is None else await feed.resume(after)
     if start is None:
-        here = house.feed.positions.write(house.feed.position)
-        return answer({"items": [], "position": here, "resync": "the position is not of this log; read the state anew"})
-    async with house.database.begin() as session:
-        scopes = await rights.scopes(session, actor, "locate")
-    found, cursor = await house.feed.since(actor, scopes, subscription, start, wait_seconds=wait, limit=limit)
-    return answer({"items": found, "position": house.feed.positions.write(cursor)})
+        return answer({"items": [], "position": feed.positions.write(feed.position), "resync": reason})
+    async with polling.reader(feed, actor) as reader:
+        found, cursor = await polling.since(feed, reader, subscription, start, wait_seconds=wait, limit=limit)
+        if reader.over == "session_ended":
+            raise SessionEnded("this session is over; sign in again / 세션이 종료되었습니다. 다시 로그인하십시오")
+    return answer({"items": found, "position": feed.positions.write(cursor)})
+
+
+_KINDS = {"items": document.as_data()}
 
 
 @router.get("/events/kinds", responses=problems())
 async def kinds() -> Response:
-    """The catalogue: every kind of event with its usual severity and its meaning."""
-    items = [
-        {
-            "type": TYPE_PREFIX + kind.name,
-            "severity": SEVERITIES[kind.severity],
-            "label": kind.label,
-            "meaning": kind.meaning,
-        }
-        for kind in KINDS.values()
-    ]
-    return answer({"items": items})
+    """The catalogue: every kind with its severity, its meaning, and the JSON Schema of its data; see docs/EVENTS.md."""
+    return answer(_KINDS)

@@ -3,21 +3,22 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
-from sqlalchemy import insert
 
-from app import clock, database
+from app import database, ledger
 from app.access import sessions
-from app.errors import DatabaseUnavailable, Malformed, NotPermitted, NotSignedIn, Refusal, SessionEnded
-from app.fanout import Pump
-from app.feed import messages
+from app.errors import DatabaseUnavailable, NotPermitted, NotSignedIn, Refusal, SessionEnded
+from app.fanout import Pump, text_frame, unframed
+from app.feed import alarms, messages
 from app.feed.conversation import (
-    HEARTBEAT_SECONDS,
     HELLO_SECONDS,
     Acknowledge,
+    Action,
     Authenticate,
     Conversation,
     Leave,
@@ -25,8 +26,10 @@ from app.feed.conversation import (
     Subscribe,
     Unsubscribe,
 )
-from app.feed.live import Member
-from app.models import EventVerdict
+from app.feed.live import HEARTBEAT_SECONDS
+from app.feed.members import Member
+from app.feed.subscriptions import Wish
+from app.registry import areas
 from app.routers.dependencies import House
 from app.transports import transport_of
 
@@ -68,7 +71,7 @@ async def feed(socket: WebSocket) -> None:
     await socket.accept()
     conversation = Conversation()
     try:
-        member, after, pump = await _greet(socket, house, conversation)
+        line = await _greet(socket, house, conversation)
     except _Gone:
         return
     except Refusal as refusal:
@@ -77,29 +80,61 @@ async def feed(socket: WebSocket) -> None:
     except database.LOST:
         await _send_away(socket, DATABASE_LOST)
         return
-    talking = asyncio.create_task(_talk(socket, house, conversation, member, after))
-    beating = asyncio.create_task(_beat(house, member))
-    pumping = asyncio.create_task(pump.run()) if pump else None
-    tasks = [task for task in (talking, beating, pumping) if task is not None]
     try:
-        over: set[asyncio.Future[Any]] = {talking, member.ended}
-        await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
-        if talking.done() and (error := talking.exception()) is not None:
-            member.end(_failure(error))
+        await _talk(socket, house, conversation, line)
+    except _Gone:
+        pass
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client is told to come back
+        line.member.end(_failure(error))
     finally:
-        house.feed.leave(member)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    if member.ended.done():
+        house.feed.leave(line.member)
+        if line.pumping is not None:
+            line.pumping.cancel()
+            await asyncio.gather(line.pumping, return_exceptions=True)
+        if line.parting is not None:
+            await line.parting
+
+
+class Line:
+    """A greeted client's connection: who it is, where it goes on, and how it is told that it is over.
+
+    A connection that is idle is one task, which waits for what the client says; the end comes from elsewhere.
+    """
+
+    def __init__(self, socket: WebSocket, house: House, member: Member, pump: Pump | None) -> None:
+        self.socket, self.house, self.member = socket, house, member
+        self.after: int | None = None
+        self.wishes: Sequence[Wish] = ()
+        self.pumping = asyncio.create_task(_pump(pump, member)) if pump else None
+        self.parting: asyncio.Task[None] | None = None
+        member.on_end = self._part
+
+    def _part(self, why: Refusal | str) -> None:
+        feed, member = self.house.feed, self.member
+        last = b""
+        if why == "behind":
+            reached = feed.written if member.reached is None else member.reached
+            last = text_frame(messages.encode({"type": "behind", "resume_after": feed.positions.write(reached)}))
+        feed.leave(member, last)
+        self.parting = asyncio.create_task(self._farewell(why))
+
+    async def _farewell(self, why: Refusal | str) -> None:
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
-                await _farewell(socket, member.ended.result())
+                await _farewell(self.socket, why)
         except TimeoutError:
-            member.listener.transport.abort()
+            self.member.listener.transport.abort()
 
 
-async def _greet(socket: WebSocket, house: House, conversation: Conversation) -> tuple[Member, int | None, Pump | None]:
+async def _pump(pump: Pump, member: Member) -> None:
+    """Hand on what is written, behind a server whose transport cannot be reached; a client that is gone ends it."""
+    try:
+        await pump.run()
+    except (RuntimeError, WebSocketDisconnect, OSError):
+        member.listener.leave()
+
+
+async def _greet(socket: WebSocket, house: House, conversation: Conversation) -> Line:
     """Hear the hello within 10 s, find out who it is, say welcome."""
     try:
         async with asyncio.timeout(HELLO_SECONDS):
@@ -110,91 +145,104 @@ async def _greet(socket: WebSocket, house: House, conversation: Conversation) ->
         raise action.refusal
     assert isinstance(action, Authenticate)
     address = socket.client.host if socket.client else ""
-    async with house.database.begin() as session:
+    async with house.greeting, house.database.begin() as session:
         if action.token:
             actor = await sessions.authenticate(session, action.token, address)
         else:
             actor = await sessions.redeem(session, action.ticket, address)
-        if not actor.may("feed"):
-            raise NotPermitted(f"the role {actor.role} has no feed", missing="feed")
+    if not actor.may("feed"):
+        raise NotPermitted(f"the role {actor.role} has no feed", missing="feed")
     below = transport_of(socket.scope)
-    pump = None if below is not None else Pump(lambda data: socket.send_text(data.decode()))
+    pump = None if below is not None else Pump(lambda frames: _hand_on(socket, frames))
     # It listens before its rights are read: what is withdrawn from here on is heard, what was withdrawn before is seen.
-    member = house.feed.join(actor, (), below if below is not None else pump, framed=below is not None)
+    member = house.feed.join(actor, (), below if below is not None else pump)
     try:
-        await house.feed.refresh(member)
-        member.reached = await _welcome(socket, house, action.after)
+        await _learn_rights(house, member)
+        after = await _welcome(socket, house, action.after)
     except BaseException:
         house.feed.leave(member)
         raise
-    return member, member.reached, pump
+    line = Line(socket, house, member, pump)
+    line.after = member.reached = after
+    line.wishes = action.wishes
+    house.feed.welcome(member)
+    return line
+
+
+async def _learn_rights(house: House, member: Member) -> None:
+    async with house.greeting:
+        await house.feed.refresh(member)
+    if member.over is not None:
+        raise SessionEnded("this session is over; sign in again")
+
+
+async def _hand_on(socket: WebSocket, frames: bytes) -> None:
+    for _, payload in unframed(frames):
+        await socket.send_text(payload.decode())
 
 
 async def _welcome(socket: WebSocket, house: House, position: str | None) -> int | None:
     """Say welcome; the number after which it goes on, None for now: nothing was said of it, or no such log is known."""
-    after = None if position is None else await house.feed.resume(position)
+    after, reason = (None, "") if position is None else await house.feed.resume(position)
     positions = house.feed.positions
     await _say(
         socket, type="welcome", epoch=positions.epoch, position=positions.write(house.feed.position),
         heartbeat_seconds=HEARTBEAT_SECONDS,
     )  # fmt: skip
-    if position is not None and after is None:
-        await _say(socket, type="resync", reason="the position is not of this log; read the state anew")
+    if reason:
+        await _say(socket, type="resync", reason=reason)
     return after
 
 
-async def _talk(socket: WebSocket, house: House, conversation: Conversation, member: Member, after: int | None) -> None:
+async def _talk(socket: WebSocket, house: House, conversation: Conversation, line: Line) -> None:
     """Do what the client asks, until it goes or is sent away."""
+    for wish in line.wishes:
+        await _do(house, line, Subscribe(wish))
     while True:
-        try:
-            action = conversation.receive(await _receive(socket))
-            match action:
-                case Subscribe(subscription):
-                    await house.feed.subscribe(member, subscription, after)
-                    member.say(messages.encode({"type": "subscribed", "id": subscription.id}))
-                case Unsubscribe(name):
-                    house.feed.unsubscribe(member, name)
-                case Acknowledge(event_id, room):
-                    await _acknowledge(house, member, event_id, room)
-                case Refuse(refusal):
-                    member.say(messages.encode({"type": "refused", "problem": refusal.problem()}))
-                case Leave(refusal):
-                    member.end(refusal)
-                    return
-                case Authenticate():
-                    raise Malformed("hello is said once", field="type")
-        except _Gone:
-            return
-        except Refusal as refusal:
-            member.say(messages.encode({"type": "refused", "problem": refusal.problem()}))
+        await _do(house, line, conversation.receive(await _receive(socket)))
 
 
-async def _acknowledge(house: House, member: Member, event_id: Any, room: Any) -> None:
+async def _do(house: House, line: Line, action: Action) -> None:
+    member = line.member
+    try:
+        match action:
+            case Subscribe(wish):
+                await _subscribe(house, line, wish)
+            case Unsubscribe(name):
+                house.feed.unsubscribe(member, name)
+            case Acknowledge(event_id, room):
+                await _acknowledge(house, member, event_id, room)
+            case Refuse(refusal):
+                _refuse(member, refusal)
+            case Leave(refusal):
+                member.end(refusal)
+                raise _Gone
+            case Authenticate():
+                pass  # hello is said once; the conversation refuses another
+    except Refusal as refusal:
+        _refuse(member, refusal)
+
+
+def _refuse(member: Member, refusal: Refusal) -> None:
+    member.say(messages.encode({"type": "refused", "problem": refusal.problem()}))
+
+
+async def _subscribe(house: House, line: Line, wish: Wish) -> None:
+    subscription = wish.subscription
+    if wish.area_codes:
+        async with house.database.begin() as session:
+            known = await areas.by_codes(session, wish.area_codes)
+        subscription = replace(subscription, area_ids=subscription.area_ids | known)
+    await house.feed.subscribe(line.member, subscription, line.after, snapshot=wish.snapshot)
+    line.member.say(messages.encode({"type": "subscribed", "id": subscription.id}))
+
+
+async def _acknowledge(house: House, member: Member, event_id: UUID, room: UUID | None) -> None:
     """Write down that this person acknowledged an event that it may see."""
-    async with house.database.bare.acquire() as connection:
-        row = await connection.fetchrow("SELECT * FROM events WHERE id = $1", event_id)
-    if row is None or not member.may_see(row, clock.now()):
-        raise Malformed("there is no such event for you", field="event_id")
-    if room is not None and room not in member.actor.acts_for_ids:
-        raise NotPermitted("room: acknowledge for a room of your own agency", field="room")
     async with house.database.begin() as session:
-        await session.execute(
-            insert(EventVerdict).values(
-                event_id=event_id, event_at=row["at"], kind="acknowledged",
-                room_agency_id=room or member.actor.agency_id,
-                user_id=member.actor.user_id, restriction=row["restriction"],
-            )
-        )  # fmt: skip
+        await alarms.acknowledge(session, member, event_id, room)
+    house.poke(ledger.appended_to(session))
     member.say(messages.encode({"type": "acknowledged", "event_id": str(event_id), "by": member.actor.login}))
-
-
-async def _beat(house: House, member: Member) -> None:
-    """Tell how far the client was brought and how many events were delivered: proof that nothing was missed."""
-    while True:
-        await asyncio.sleep(HEARTBEAT_SECONDS)
-        reached = house.feed.position if member.reached is None else member.reached
-        position = house.feed.positions.write(reached)
-        member.say(messages.encode({"type": "heartbeat", "position": position, "delivered": member.delivered}))
 
 
 def _failure(error: BaseException) -> Refusal | str:
@@ -214,7 +262,6 @@ async def _farewell(socket: WebSocket, why: Refusal | str) -> None:
     if isinstance(why, Refusal):
         await _send_away(socket, why)
     elif why == "behind":
-        # What waits in the connection cannot be taken back; the position of the last heartbeat or event counts.
         await _close(socket, BEHIND, "behind: reconnect and resume after your last position")
     elif why == "server_stopped":
         await _say(socket, type="bye")

@@ -26,6 +26,7 @@ from app.database import Database
 from app.errors import Kind
 from app.events.catalogue import KINDS, SEVERITIES
 from app.feed import conversation, messages, subscriptions
+from app.feed import live as live_feed
 from app.feed.conversation import Conversation, Leave, Refuse
 from app.feed.live import Feed
 from app.keys import Keys
@@ -164,7 +165,7 @@ def test_kinds_and_severities_are_the_catalogue() -> None:
 def test_limits_are_the_constants(settings: Settings) -> None:
     assert {name: int(value) for name, value, _ in table("Limits")} == {
         "hello_seconds": conversation.HELLO_SECONDS,
-        "heartbeat_seconds": conversation.HEARTBEAT_SECONDS,
+        "heartbeat_seconds": live_feed.HEARTBEAT_SECONDS,
         "ticket_seconds": sessions.TICKET_SECONDS,
         "frame_bytes": conversation.MOST_FRAME_BYTES,
         "connection_frame_bytes": config(settings).ws_max_size,
@@ -175,7 +176,7 @@ def test_limits_are_the_constants(settings: Settings) -> None:
         "waiting_bytes": fanout.FEED_LIMIT,
     }
     assert SCHEMAS["ids"]["maxItems"] == subscriptions.MOST_ITEMS
-    for name in ("subscribe", "unsubscribe", "subscribed"):
+    for name in ("wish", "unsubscribe", "subscribed", "snapshot"):
         assert SCHEMAS[name]["properties"]["id"]["maxLength"] == subscriptions.MOST_NAME
 
 
@@ -221,6 +222,12 @@ def test_close_codes_are_those_of_the_code_and_instruct() -> None:
         ({"type": "ack", "event_id": SOME_ID, "room": "here"}, False),
         ({"type": "ack"}, False),
         ({"type": "unsubscribe"}, False),
+        ({"type": "subscribe", "id": "a", "areas": ["1120000000", SOME_ID]}, True),
+        ({"type": "subscribe", "id": "a", "areas": ["11200000001"]}, False),
+        ({"type": "subscribe", "id": "a", "assets": [SOME_ID], "snapshot": True}, True),
+        ({"type": "subscribe", "id": "a", "snapshot": "yes"}, False),
+        ({"type": "subscribe", "id": "a", "near": {"unit": SOME_ID, "radius_m": 300}}, True),
+        ({"type": "subscribe", "id": "a", "near": {"unit": "car 1", "radius_m": 300}}, False),
     ],
 )
 def test_the_schemas_and_the_conversation_agree(frame: dict[str, Any], right: bool) -> None:
@@ -259,6 +266,11 @@ def test_a_frame_is_measured_in_bytes() -> None:
 # The file against a real feed
 
 
+def _is_of_an_alarm(message: dict[str, Any]) -> bool:
+    """What becomes of alarms comes when it comes."""
+    return message["type"] == "event" and message["event"]["type"].startswith("kr.gwanje.alarm.")
+
+
 class Spoken:
     """A connection whose every frame is held against the file."""
 
@@ -278,7 +290,7 @@ class Spoken:
             self.heard.append(message)
             if message["type"] == kind:
                 return message
-            assert message["type"] == "heartbeat", message
+            assert message["type"] == "heartbeat" or _is_of_an_alarm(message), message
 
     async def closed(self) -> int:
         with pytest.raises(ConnectionClosed) as closed:
@@ -309,12 +321,15 @@ async def test_what_is_spoken_is_what_is_written(
     camera = await factories.camera(database, agency)
     system = await factories.sign_in(client, await factories.person(database, agency, "integration"))
     operator = await factories.sign_in(client, await factories.person(database, agency))
-    monkeypatch.setattr(door, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(live_feed, "HEARTBEAT_SECONDS", 1)
     async with AsyncExitStack() as server, spoken(await server.enter_async_context(serving(settings))) as told:
         await told.say(type="hello", token=operator["Authorization"].removeprefix("Bearer "), after=POSITION)
         await told.hear("welcome")
         await told.hear("resync")
-        await told.say(type="subscribe", id="all", kinds=["bell.*", "analytic.fire"], min_severity="alarm")
+        await told.say(
+            type="subscribe", id="all", kinds=["bell.*", "analytic.fire"], min_severity="alarm", snapshot=True
+        )
+        assert (await told.hear("snapshot"))["more"] is False
         assert (await told.hear("subscribed"))["id"] == "all"
         reported = {"location": {"lat": 35.1, "lon": 129.0}, "camera_id": "not ours to say", "area_ids": 7, "key": "k"}
         await report(
@@ -334,7 +349,10 @@ async def test_what_is_spoken_is_what_is_written(
         await told.say(type="unsubscribe", id="never")
         await told.hear("refused")
         await told.say(type="unsubscribe", id="all")
-        assert (await told.hear("heartbeat"))["delivered"] == 2
+        while (await told.hear("heartbeat"))["delivered"] < 4:
+            pass
+        about = [message["event"]["regards"] for message in told.heard if _is_of_an_alarm(message)]
+        assert sorted(about) == sorted([bell["id"], fire["id"]])
         mine = (await client.get("/v1/me", headers=operator)).json()["session_id"]
         async with database.bare.acquire() as connection:
             for session_id in (uuid4(), mine):  # another's is not told here
@@ -345,7 +363,30 @@ async def test_what_is_spoken_is_what_is_written(
         await told.hear("bye")
         assert await told.closed() == door.RESTART
         await stopping
-        assert {message["type"] for message in told.heard} == set(messages.SERVER_TYPES), "everything was heard"
+        heard = {message["type"] for message in told.heard}
+        assert heard == set(messages.SERVER_TYPES) - {"behind"}, "everything else was heard"
+
+
+async def test_who_falls_behind_is_told_where_to_go_on(
+    base_url: str, client: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feed, "FEED_LIMIT", 3000)
+    agency = await factories.agency(database)
+    system = await factories.sign_in(client, await factories.person(database, agency, "integration"))
+    operator = await factories.sign_in(client, await factories.person(database, agency))
+    token = operator["Authorization"].removeprefix("Bearer ")
+    async with spoken(base_url) as told:
+        await told.say(type="hello", token=token, subscribe=[{"id": "all"}])
+        await told.hear("welcome")
+        await told.hear("subscribed")
+        await report(client, system, *["bell.tested"] * 20, data={"remark": "x " * 500})
+        resume_after = (await told.hear("behind"))["resume_after"]
+        assert await told.closed() == door.BEHIND
+    monkeypatch.undo()
+    async with spoken(base_url) as told:
+        await told.say(type="hello", token=token, after=resume_after, subscribe=[{"id": "all"}])
+        await told.hear("welcome")
+        assert len([await told.hear("event") for _ in range(20)]) == 20
 
 
 async def test_resuming_is_as_written(base_url: str, client: httpx.AsyncClient, database: Database) -> None:
@@ -380,7 +421,7 @@ async def test_a_heartbeat_never_tells_a_position_that_was_not_reached(
         start = (await told.hear("welcome"))["position"]
     await report(client, system, "bell.pressed")
     await asyncio.sleep(0.3)
-    monkeypatch.setattr(door, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(live_feed, "HEARTBEAT_SECONDS", 1)
     async with spoken(base_url) as told:
         await told.say(type="hello", token=token, after=start)
         await told.hear("welcome")
@@ -461,8 +502,10 @@ async def test_a_position_of_a_process_that_is_ahead_is_waited_for(
     await asyncio.sleep(0.1)
     assert not coming.done()
     running = asyncio.create_task(live.run())
-    assert await coming == ahead <= live.position
-    assert await live.resume(live.positions.write(live.position + 1000)) is None, "no log goes as far"
+    assert await coming == (ahead, "")
+    assert ahead <= live.position
+    gone_too_far = await live.resume(live.positions.write(live.position + 1000))
+    assert gone_too_far == (None, "unknown_position"), "no log goes as far"
     running.cancel()
 
 

@@ -68,6 +68,10 @@ async def until(happened: Callable[[], object], seconds: float = 10) -> None:
             await asyncio.sleep(0.01)
 
 
+# A gateway that nobody looks after is dead to whoever else serves from this database, and its views are closed.
+_ALIVE = "INSERT INTO nodes (name, seen_at) VALUES ($1, now() + interval '15 seconds') ON CONFLICT DO NOTHING"
+
+
 async def healthy(gateway: MediaMtx) -> bool:
     return (await gateway.health()).ok
 
@@ -127,6 +131,8 @@ class Scene:
     async def ticket_of(self, who: object, camera: UUID | None = None, profile: str = "main", **more: object) -> Pass:
         seconds = int(str(more.pop("seconds", 600)))
         asked = grants.Request(camera_ids=[camera or self.camera], **more)  # type: ignore[arg-type]
+        async with self.database.bare.acquire() as connection:
+            await connection.execute(_ALIVE, f"gateway/{self.name}")
         (given,) = await grants.give(self.database, self.writer, who, asked, seconds=seconds)  # type: ignore[arg-type]
         assert not isinstance(given, Refusal), given
         self.tickets.append(Pass(given.grant_id, given.at, given.camera_id, given.expires_at, profile))

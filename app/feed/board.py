@@ -1,0 +1,44 @@
+"""What is going on: open alarms with what became of them, and conditions that last. The state that a client keeps.
+
+The state is a fold of events, so it can be sent as events: those that make it up. Whoever folds a snapshot's events,
+and then every later event, has what a later snapshot says.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from app import clock
+from app.feed.members import Viewer
+from app.feed.subscriptions import Subscription, Whereabouts, nowhere
+
+SPAN = timedelta(days=7)  # an alarm or a condition of longer ago is no news; it is found in the log
+MOST = 5000
+_OPEN = """
+WITH standing AS (
+    SELECT event_id AS id, event_at AS at FROM alarms WHERE closed_at IS NULL AND event_at > now() - $2::interval
+    UNION ALL SELECT event_id, event_at FROM conditions WHERE lasts AND event_at > now() - $2::interval
+), about AS (
+    SELECT id, at FROM standing
+    UNION SELECT f.id, f.at FROM standing s JOIN events f ON f.regards_id = s.id AND f.at >= s.at
+)
+SELECT p.position, r.* FROM about a JOIN events r ON r.id = a.id AND r.at = a.at JOIN event_positions p ON p.id = a.id
+WHERE p.position <= $1 AND r.owner_agency_id = ANY($3::uuid[]) AND {wanted} ORDER BY p.position LIMIT $4
+"""
+
+
+async def standing(
+    connection: asyncpg.Connection,
+    viewer: Viewer,
+    subscription: Subscription,
+    until: int,
+    whereabouts: Whereabouts = nowhere,
+) -> Sequence[Mapping[str, Any]]:
+    """The events up to a position that make up the state, as far as they are wanted and permitted, in order."""
+    owners = list({scope.owner_agency_id for scope in viewer.scopes})
+    wanted, values = subscription.condition(5)
+    rows = await connection.fetch(_OPEN.format(wanted=wanted), until, SPAN, owners, MOST, *values)
+    now = clock.now()
+    return [row for row in rows if subscription.wants(row, whereabouts) and viewer.may_see(row, now)]

@@ -1,0 +1,39 @@
+"""What all drills share: a home that PostgreSQL can reach, and a way to tell what was measured."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+
+Tell = Callable[..., None]
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Path:
+    """A home of its own, where PostgreSQL's account can reach it."""
+    place = shared_home.parent / tmp_path_factory.mktemp("drill").name
+    place.mkdir(exist_ok=True)
+    return place
+
+
+@pytest.fixture
+def kept(home: Path, settings: Settings) -> Path:
+    """A home with the deployment key of this test process, for services on its database."""
+    (home / "secret.key").write_bytes(settings.secret_key)
+    return home
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Print a line of what a drill measured, past the capture."""
+
+    def line(name: str, **measured: object) -> None:
+        words = [
+            f"{what} {value:.3g}" if isinstance(value, float) else f"{what} {value}" for what, value in measured.items()
+        ]
+        with capsys.disabled():
+            print(f"\n  {name}: {' · '.join(words)}")  # noqa: T201
+
+    return line
