@@ -53,7 +53,7 @@ class Parties:
 @asynccontextmanager
 async def parties(place: Scene) -> AsyncIterator[Parties]:
     async with place.database() as url, connect(url) as database:
-        officer = await factories.person(database, await factories.agency(database))
+        officer = await factories.person(database, await factories.agency(database), "room")
         async with database.begin() as session:
             names = [{"id": new_id(), "code": f"{AREA}{number}", "name": f"{number}동"} for number in range(GROUPS)]
             await session.execute(insert(Area).values(code_system="local", kind="other"), names)

@@ -135,7 +135,7 @@ async def read_body(request: Request, house: House, intake: Intake, held: ExitSt
 async def report(request: Request) -> Response:
     """Report what happened: one CloudEvent, or up to 1000 in a batch, all or none. A repetition makes nothing new.
 
-    202 with the ids comes after the commit; whatever else is answered, nothing was written.
+    202 with the ids comes after the commit. After any other answer nothing was written (after 503: perhaps; repeat it).
     """
     house = house_of(request)  # not as a dependency, which takes a thread: this is a hot path
     reception = reception_of(request, house)

@@ -25,6 +25,7 @@ from app.database import Database
 from app.errors import NotPermitted, SessionEnded, WrongCredentials
 from app.ids import new_id
 from app.models import Grant, Session, Terminal
+from app.streams.urls import Pass
 from app.streams.writer import OFFERS, Given, Writer, given_of
 
 SIGNED_OVER = (
@@ -297,3 +298,9 @@ async def successor(connection: asyncpg.Connection, grant_id: UUID, at: datetime
             break
         found = grant_id, at = row["id"], row["at"]
     return found
+
+
+async def following(connection: asyncpg.Connection, ticket: Pass) -> Pass | None:
+    """The pass that carries on one whose duty was signed over; None where none does."""
+    found = await successor(connection, ticket.grant_id, ticket.grant_at)
+    return replace(ticket, grant_id=found[0], grant_at=found[1]) if found else None

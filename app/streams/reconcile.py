@@ -43,8 +43,8 @@ RETURNING s.id
 """
 _FORGET_NODES = "DELETE FROM nodes WHERE seen_at < now() - interval '1 day'"
 _OF_GATEWAY = """
-SELECT id, at, grant_id, grant_at, camera_id, profile, protocol, session_ref, bytes, preempted_by IS NOT NULL AS over,
-    extract(epoch FROM now() - at)::float8 AS seconds
+SELECT id, at, grant_id, grant_at, camera_id, profile, protocol, session_ref, peer, bytes,
+    preempted_by IS NOT NULL AS over, extract(epoch FROM now() - at)::float8 AS seconds
 FROM views WHERE gateway = $1 AND closed_at IS NULL
 """
 _CARRIED = """
@@ -97,6 +97,7 @@ class OpenView:
     ticket: Pass
     protocol: str
     session_ref: str
+    peer: str
     bytes: int
     seconds: float
     """Since it was opened, by the database's clock."""
@@ -111,8 +112,8 @@ async def of_gateway(connection: asyncpg.Connection, gateway: str) -> list[OpenV
     left = await still_permitted(connection, tickets) if rows else []
     return [
         OpenView(
-            row["id"], row["at"], ticket, row["protocol"], row["session_ref"], row["bytes"], row["seconds"],
-            None if row["over"] else seconds,
+            row["id"], row["at"], ticket, row["protocol"], row["session_ref"], row["peer"], row["bytes"],
+            row["seconds"], None if row["over"] else seconds,
         )
         for row, ticket, seconds in zip(rows, tickets, left, strict=True)
     ]  # fmt: skip

@@ -43,23 +43,26 @@ class Town:
     system: Person
     operators: list[Person]
 
+    async def pending(self) -> int:
+        """How many events have been written down and not yet numbered."""
+        return int((await self._fetch("SELECT count(*) AS waiting FROM event_pending"))[0]["waiting"])
+
     async def log(self) -> list[Entry]:
         """The events of this town as the database numbered them."""
-        connection = await asyncpg.connect(plain_url(self.database_url))
-        try:
-            rows = await connection.fetch(_LOG, self.agency)
-        finally:
-            await connection.close()
+        rows = await self._fetch(_LOG, self.agency)
         return [Entry(row["position"], str(row["id"]), row["key"], row["place"]) for row in rows]
 
     async def positions(self, secret_key: bytes) -> Positions:
         """What makes numbers of the positions that clients are told."""
+        rows = await self._fetch("SELECT epoch FROM ledger_heads WHERE ledger = 'events'")
+        return Positions(Keys(secret_key), rows[0]["epoch"])
+
+    async def _fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         connection = await asyncpg.connect(plain_url(self.database_url))
         try:
-            epoch = await connection.fetchval("SELECT epoch FROM ledger_heads WHERE ledger = 'events'")
+            return list(await connection.fetch(query, *values))
         finally:
             await connection.close()
-        return Positions(Keys(secret_key), epoch)
 
     def wishes(self, number: int) -> tuple[list[dict[str, Any]], list[frozenset[str] | None]]:
         """What the subscriber of this number wants: everything, some places, or two overlapping things."""
@@ -160,8 +163,8 @@ async def heard_all(town: Town, listeners: Sequence[Resuming], seconds: float, *
     missing. With `beats`, also until each had a heartbeat on its last connection after its last event."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
+        behind = await town.pending() > 0
         log = await town.log()
-        behind = False
         for one in listeners:
             wanted = sum(one.record.wants(entry.place) for entry in log)
             last = one.record.beats[-1] if one.record.beats else None

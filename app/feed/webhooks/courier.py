@@ -7,6 +7,7 @@ the next one's turn. How far this has come is written after each few, so that a 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -112,6 +113,9 @@ class Courier:
             return await self._run(crowded)
         except LeaseLost:
             return None
+        except asyncio.CancelledError:
+            await self._leave()
+            raise
 
     async def _run(self, crowded: Callable[[], bool]) -> int | None:
         try:
@@ -202,6 +206,12 @@ class Courier:
     async def _write(self, **more: Any) -> None:
         async with self._means.reading, self._means.database.begin() as session:
             await leases.write(session, self._means.node, self.webhook.id, **self._come_to(), **more)
+
+    async def _leave(self) -> None:
+        """The process stops: what was taken already is not to be sent again by the next one."""
+        if self._unwritten:
+            with suppress(LeaseLost, *LOST):
+                await self._write(**FREE, next_at=func.now())
 
     async def _rest(self) -> bool:
         """Give the webhook back as idle, unless the log has grown beyond what was looked at: then go on."""

@@ -24,12 +24,12 @@ from app.keys import Keys
 from app.registry import sources
 from app.registry.addresses import networks_of
 from app.settings import Settings
-from app.streams import urls, views
+from app.streams import duties, urls, views
 from app.streams.embedded.channels import Channel, Channels
 from app.streams.embedded.outages import Outages
 from app.streams.embedded.player import Player
 from app.streams.embedded.pull import Pull
-from app.streams.embedded.running import SILENCE_SECONDS, Running, following
+from app.streams.embedded.running import SILENCE_SECONDS, Running
 from app.streams.embedded.snapshot import Snapshots
 from app.streams.embedded.watched import Pulls
 from app.streams.gateway import Health, Session
@@ -144,7 +144,7 @@ class Edge:
                 try:
                     return await views.permit(connection, ticket, asking)
                 except GrantEnded:
-                    successor = await following(connection, ticket)
+                    successor = await duties.following(connection, ticket)
                     if successor is None:
                         raise
                     allowed = await views.permit(connection, successor, asking, handed_over=True)

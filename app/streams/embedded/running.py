@@ -14,8 +14,6 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-import asyncpg
-
 from app import clock
 from app.announcements import Announcements
 from app.database import LOST, Database
@@ -35,12 +33,6 @@ RECHECK_SECONDS = 1.0
 SILENCE_SECONDS = 5.0
 HLS_IDLE_SECONDS = 12.0
 MOST_HEARD = 1000
-
-
-async def following(connection: asyncpg.Connection, ticket: Pass) -> Pass | None:
-    """The pass that carries on one whose duty was signed over; None where none does."""
-    found = await duties.successor(connection, ticket.grant_id, ticket.grant_at)
-    return replace(ticket, grant_id=found[0], grant_at=found[1]) if found else None
 
 
 class Running:
@@ -255,7 +247,7 @@ class Running:
                 player.ticket for player, seconds in zip(players, left, strict=True)
                 if seconds is None and player.is_duty
             ]  # fmt: skip
-            followed = {ticket: await following(connection, ticket) for ticket in over}
+            followed = {ticket: await duties.following(connection, ticket) for ticket in over}
         for player, ticket, seconds in zip(players, asked_of, left, strict=True):
             if player.ticket != ticket or player.ended.done():
                 continue  # handed over, or gone, meanwhile

@@ -21,7 +21,6 @@ from app.database import LOST, Database
 from app.errors import GrantEnded, Kind, Refusal
 from app.keys import Keys
 from app.streams import urls, views
-from app.streams.limits import Limits
 from app.streams.mediamtx.config import Config, secret_of
 from app.streams.mediamtx.paths import read_name
 from app.streams.urls import Pass
@@ -94,10 +93,9 @@ class Question:
 class Admission:
     """The one that answers, for one gateway, in every process."""
 
-    def __init__(self, config: Config, keys: Keys, database: Database, writer: Writer, limits: Limits) -> None:
-        self._config, self._keys = config, keys
+    def __init__(self, config: Config, carrier: Carrier, keys: Keys, database: Database, writer: Writer) -> None:
+        self._config, self._carrier, self._keys = config, carrier, keys
         self._database, self._writer = database, writer
-        self._carrier = Carrier(config.name, node_of(config.name), limits)
         self.draining = False
 
     async def answer(self, secret: str, peer: str, body: bytes) -> int:

@@ -15,14 +15,14 @@ from app.settings import Settings
 from app.streams import reconcile, urls
 from app.streams.gateway import LATENCIES, Health, Session
 from app.streams.limits import Limits
-from app.streams.mediamtx.admission import Admission
+from app.streams.mediamtx.admission import Admission, node_of
 from app.streams.mediamtx.api import CALL_SECONDS, Api, Info
 from app.streams.mediamtx.config import Config
 from app.streams.mediamtx.door import Door, watched_source
 from app.streams.mediamtx.paths import PATTERN, Paths, described, name_of
 from app.streams.mediamtx.watch import Watch
 from app.streams.urls import Pass
-from app.streams.views import Asking, Opened
+from app.streams.views import Asking, Carrier, Opened
 from app.streams.writer import Writer
 
 log = logging.getLogger("gwanje.mediamtx")
@@ -48,8 +48,10 @@ class MediaMtx:
         self._allowed = networks_of(settings.allow_camera_networks)
         self._api = Api(config)
         self._paths = Paths(self._api, config.cameras)
-        self._watch = Watch(config.name, self._api, keys, database, writer, news)
-        self._admission = Admission(config, keys, database, writer, Limits.of(settings, config.viewers))
+        limits = Limits.of(settings, config.viewers)
+        carrier = Carrier(config.name, node_of(config.name), limits)
+        self._watch = Watch(carrier, self._api, keys, database, writer, news)
+        self._admission = Admission(config, carrier, keys, database, writer)
         self._info: Info | None = None
         self._sick = ""
         self._door: Door | None = None

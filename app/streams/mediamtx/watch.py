@@ -21,7 +21,7 @@ from app.announcements import Announcements
 from app.database import LOST, Database
 from app.errors import GatewayUnavailable, Refusal
 from app.keys import Keys
-from app.streams import reconcile, views
+from app.streams import duties, reconcile, views
 from app.streams.grants import RENEWED
 from app.streams.limits import CUT
 from app.streams.mediamtx import office
@@ -31,7 +31,7 @@ from app.streams.mediamtx.ghosts import Strangers, kick_all, remember
 from app.streams.mediamtx.paths import name_of
 from app.streams.placement import GATEWAYS
 from app.streams.reconcile import OpenView
-from app.streams.views import Ending
+from app.streams.views import Asking, Carrier, Ending
 from app.streams.writer import Writer
 
 log = logging.getLogger("gwanje.mediamtx")
@@ -75,6 +75,8 @@ class Carried:
     """How long it had stood open when a reader was last seen."""
     first_byte_at: datetime | None = None
     missed: int = 0
+    before: int = 0
+    """What its session had been sent under the view that this one carries on."""
 
     @property
     def gone(self) -> bool:
@@ -88,12 +90,13 @@ class Watch:
     """The office of cutting, counting and closing, for one gateway."""
 
     def __init__(
-        self, gateway: str, api: Api, keys: Keys, database: Database, writer: Writer, news: Announcements
+        self, carrier: Carrier, api: Api, keys: Keys, database: Database, writer: Writer, news: Announcements
     ) -> None:
-        self._gateway, self._api, self._keys = gateway, api, keys
+        self._carrier, self._gateway, self._api, self._keys = carrier, carrier.gateway, api, keys
         self._database, self._writer, self._news = database, writer, news
         self._carried: dict[UUID, Carried] = {}
         self._causes: OrderedDict[UUID, str] = OrderedDict()
+        self._handed: dict[str, int] = {}  # what sessions had been sent when they were handed over
         self._strangers = Strangers()
         self._heard_at = clock.monotonic()
         self._told_at = 0.0
@@ -101,7 +104,7 @@ class Watch:
         self._settling: asyncio.Task[None] | None = None
         self.leads = False
         self.draining = False
-        for topic in ("rights", RENEWED, GATEWAYS):
+        for topic in ("rights", RENEWED, GATEWAYS, duties.SIGNED_OVER):
             news.on(topic, lambda _: self._wake.set())
         news.on(views.TAKEN_OVER, self._hear_taken_over)
         news.on("revoked", self._hear_revoked)
@@ -198,6 +201,7 @@ class Watch:
                 playing.setdefault(view_id, []).append(reader)
         self._note(playing)
         doomed = await self._doomed(connection, opened)
+        await self._hand_over(connection, doomed, playing)
         spare = [reader for view_id, many in playing.items() if view_id not in doomed for reader in many[1:]]
         over = [reader for view_id in doomed for reader in playing.get(view_id, [])]
         ghosts = self._strangers.ghosts(strangers)
@@ -224,10 +228,13 @@ class Watch:
         fresh = [view.id for view in opened if view.id not in self._carried]
         if fresh:
             started = (await self._api.info()).started
-            duties = {row["id"] for row in await connection.fetch(_DUTY, fresh)}
+            on_duty = {row["id"] for row in await connection.fetch(_DUTY, fresh)}
             for view_id in fresh:
                 view = standing[view_id]
-                self._carried[view_id] = Carried(view, started, view_id in duties, sent=view.bytes, told=view.bytes)
+                before = self._handed.pop(view.session_ref, 0)
+                self._carried[view_id] = Carried(
+                    view, started, view_id in on_duty, sent=view.bytes, told=view.bytes, before=before
+                )
         for view in opened:
             self._carried[view.id].view = view
             self._strangers.introduce(view.session_ref.split(" "))
@@ -237,7 +244,7 @@ class Watch:
             one = self._carried[view_id]
             one.readers, one.missed, one.seconds = readers, 0, one.view.seconds
             self._strangers.introduce(name for reader in readers for name in reader.names)
-            one.sent = max(one.sent, *(reader.sent for reader in readers))
+            one.sent = max(one.sent, *(reader.sent - one.before for reader in readers))
             if one.sent and one.first_byte_at is None:
                 one.first_byte_at = clock.now()
 
@@ -260,6 +267,26 @@ class Watch:
             elif self.draining:
                 doomed[view.id] = "moved"
         return doomed
+
+    async def _hand_over(
+        self, connection: asyncpg.Connection, doomed: dict[UUID, str], playing: dict[UUID, list[Reader]]
+    ) -> None:
+        """Who plays on a console that was signed over plays on, under a view of the next person's; nobody is kicked."""
+        for view_id in [view_id for view_id, cause in doomed.items() if cause == "revoked" and view_id in playing]:
+            one = self._carried[view_id]
+            ticket = await duties.following(connection, one.view.ticket)
+            if ticket is None:
+                continue
+            asking = Asking(one.view.protocol, one.view.peer, session_ref=one.view.session_ref)
+            try:
+                await views.open(self._writer, ticket, asking, self._carrier, handed_over=True)
+            except Refusal as refusal:
+                log.info("a console's player was not handed over: %s", refusal.code)
+            else:
+                del doomed[view_id]
+                self._handed[one.view.session_ref] = one.before + one.sent
+                await self._close(one, duties.SIGNED_OVER)
+            self._wake.set()
 
     async def _settle(self) -> None:
         """Ask about paths, which may wait for the gateway: beside the looking, so that nobody is cut later for it."""

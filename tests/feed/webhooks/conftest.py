@@ -129,6 +129,8 @@ class Process:
 
         async def nothing() -> None: ...
 
+        for courier, _ in self.webhooks._couriers.values():
+            courier._unwritten = 0
         couriers = [task for _, task in self.webhooks._couriers.values()]
         self.webhooks._stop = nothing
         for task in [*self.tasks, *couriers]:

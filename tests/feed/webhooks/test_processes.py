@@ -89,6 +89,19 @@ async def test_a_process_that_stops_gives_everything_back_at_once(house: House) 
             await receiver.until(lambda me: len(me.messages) == 2)
 
 
+async def test_a_restart_repeats_no_more_than_what_was_on_its_way(house: House) -> None:
+    async with Receiver() as receiver:
+        made = await house.make(receiver)
+        await house.report(*map(str, range(60)))
+        for part in (1, 2, 3):
+            async with house.process():
+                await receiver.got(part * 18)
+        async with house.process():
+            await house.settled(made)
+    assert list(dict.fromkeys(receiver.keys)) == list(map(str, range(60)))
+    assert len(receiver.keys) <= 60 + 3
+
+
 @pytest.mark.usefixtures("short_leases")
 async def test_who_was_stopped_for_long_sends_nothing_more(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """As SIGSTOP and SIGCONT: its lease has ended meanwhile, whoever has it now."""

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app import clock
 from app.access import agreements, people
-from app.feed.webhooks import owners, registry, signing
+from app.feed.webhooks import courier, owners, registry, signing
 from app.feed.webhooks.registry import Change
 from tests import actors, factories
 from tests.feed.webhooks.conftest import House
@@ -86,24 +86,27 @@ async def test_rights_withdrawn_while_an_event_waits(house: House, monkeypatch: 
 async def test_rights_withdrawn_in_the_middle_of_a_backlog(house: House) -> None:
     """Of what had been read already nothing is sent more than a second after the withdrawal."""
     partner, agreement = await neighbour(house, verbs=("locate",))
-    withdrawn_at = float("inf")
+    withdrawn_at, arrived_at = float("inf"), list[float]()
 
     async def rather_slow(_: Message, writer: asyncio.StreamWriter) -> None:
-        assert clock.monotonic() < withdrawn_at + 1
-        await asyncio.sleep(0.1)
+        arrived_at.append(clock.monotonic())
+        await asyncio.sleep(0.15)
         writer.write(OK)
 
     async with Receiver(rather_slow) as receiver:
         made = await house.make(receiver, partner)
-        for number in range(15):
-            await of_camera(house, str(number))
+        camera = await of_camera(house, "0")
+        await house.report(
+            *map(str, range(1, courier.PAGE)), kind="camera.covered", subject_kind="cameras", subject_id=camera
+        )
         async with house.process():
             await receiver.got(2)
             async with house.database.begin() as session:
                 await agreements.withdraw(session, None, agreement, "끝")
             withdrawn_at = clock.monotonic()
             await house.settled(made)
-    assert 2 <= len(receiver.messages) < 15
+    assert 2 <= len(arrived_at) < courier.PAGE
+    assert max(arrived_at) < withdrawn_at + 1 + 0.5, "half a second for a slow machine"
 
 
 async def lose_office(house: House) -> str:

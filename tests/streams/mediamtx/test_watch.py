@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import make_url
 
 from app.access import sessions
-from app.streams import reconcile
+from app.access.sessions import Attempt
+from app.streams import duties, reconcile
 from app.streams.mediamtx import ghosts, watch
 from app.streams.views import Asking
 from tests import actors, factories
@@ -74,6 +75,34 @@ async def test_whoever_loses_the_session_loses_the_picture(at: Scene, gate: Fake
         await sessions.end(session, None, [who.session_id], cause="signed_out")
     assert await asyncio.wait_for(reader.ended, 1) == "kicked"
     assert (await at.closed())[0]["cause"] == "revoked"
+
+
+async def test_a_console_that_is_signed_over_plays_on_under_the_next_persons_view(
+    at: Scene, gate: FakeMediaMtx
+) -> None:
+    await at.watching()
+    who = await actors.actor(at.database, at.district)
+    following = await factories.person(at.database, at.district)
+    reader = await gate.read(at.path(), "whep", at.token(await at.ticket_of(who)))
+    reader.sent = 5_000
+
+    async def told(*sizes: int) -> bool:
+        return sorted(row["bytes"] for row in await at.views()) == sorted(sizes)
+
+    await until(lambda: told(5_000))
+    attempt = Attempt(following.login, factories.PASSWORD, "198.51.100.7")
+    async with at.database.begin() as session:
+        proof = await sessions.secret_of(session, attempt)
+        signed = await duties.sign_over(session, who, attempt, proof=proof, hours=8)
+    assert isinstance(signed, duties.SignedOver)
+    old, new = sorted(await at.closed(), key=lambda row: row["at"])
+    assert (old["cause"], old["bytes"], new["closed_at"]) == ("signed_over", 5_000, None)
+    assert (new["session_ref"], new["grant_id"]) == (old["session_ref"], signed.grants[0].grant_id)
+    assert not reader.ended.done()
+    reader.sent = 7_000
+    await until(lambda: told(5_000, 2_000))
+    gate.end(reader, "closed")
+    assert [row["bytes"] for row in sorted(await at.closed(2), key=lambda row: row["at"])] == [5_000, 2_000]
 
 
 async def test_a_grant_that_is_over_ends_its_view(at: Scene, gate: FakeMediaMtx) -> None:
