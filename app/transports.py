@@ -4,6 +4,7 @@ That is what lets `fanout` write one framed message straight to thousands of con
 answer has begun, and never while uvicorn itself is writing.
 """
 
+import asyncio
 import fcntl
 import logging
 import socket
@@ -14,6 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 EXTENSION = "gwanje.transport"
+MOST_HEAD_BYTES = 64 * 1024  # of a request line with its fields (RFC 6585 §5)
+HEAD_SECONDS = 10.0
+_HEAD_TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _SEND_BUFFER = 256 * 1024  # bytes in the kernel that a cut cannot take back
 _UNSENT = 64 * 1024  # of which this many, at most, are not yet on the line: who is slow is seen to be so early
 _LINGER_NOT = struct.pack("ii", 1, 0)
@@ -25,12 +30,56 @@ _discreet.setLevel(logging.WARNING)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose scope carries the transport."""
+    """HTTP/1.1 whose scope carries the transport, and whose heads are bounded in size and time."""
+
+    _head_bytes = 0
+    _in_head = True
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes:
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self._refuse_head(_HEAD_TOO_LARGE)
+            elif self._waiting is None:
+                self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        self._waiting = self.loop.call_later(HEAD_SECONDS, self._refuse_head, _HEAD_TOO_LATE)
+
+    def _head_came(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _refuse_head(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         extensions: dict[str, Any] = {EXTENSION: self.transport}
         self.scope["extensions"] = extensions
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        self._head_came()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True  # of the next request
+        super().on_message_complete()
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
