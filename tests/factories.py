@@ -13,7 +13,7 @@ from app.access.agreements import Terms
 from app.database import Database
 from app.ids import new_id
 from app.keys import Keys
-from app.models import CameraPosition, Site
+from app.models import Area, CameraPosition, Site
 from app.registry import agencies, sources
 from app.registry.addresses import networks_of
 
@@ -46,6 +46,15 @@ async def person(database: Database, agency_id: UUID, role: str = "operator") ->
         user_id = await people.add(session, None, login=login, name="홍길동", secret_hash=_hash, kind="person")
         appointment_id = await people.appoint(session, None, user_id=user_id, agency_id=agency_id, role=role)
     return Person(user_id, login, agency_id, appointment_id)
+
+
+async def area(database: Database, code: str = "") -> UUID:
+    """An area without a boundary; `code` is a legal-dong code, else one of its own."""
+    system = "legal_dong" if code else "local"
+    made = Area(id=new_id(), code_system=system, code=code or name("area"), kind="park", name=name("공원"))
+    async with database.begin() as session:
+        session.add(made)
+    return made.id
 
 
 async def camera(

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from app import clock
 from app.access import agreements, people
 from app.database import Database
+from app.feed import history
 from app.settings import Settings
 from tests import factories
 from tests.conftest import serving
@@ -320,3 +321,40 @@ async def test_an_acknowledgement_is_written_down_in_the_persons_name(
     async with database.bare.acquire() as connection:
         rows = await connection.fetch("SELECT kind FROM event_verdicts WHERE event_id = $1", UUID(event_id))
     assert [row["kind"] for row in rows] == ["acknowledged"]
+
+
+async def test_areas_are_named_by_their_codes(
+    base_url: str, database: Database, town: Town, operator: dict[str, str]
+) -> None:
+    code = f"99{random.randrange(10**8):08d}"
+    here = await factories.area(database, code)
+    camera = await factories.camera(database, town.agency, area_ids=(here,))
+    async with feed(base_url, operator) as told:
+        await told.say(type="subscribe", id="x", areas=["9" * 10])
+        refused = await told.hear()
+        assert (refused["type"], refused["problem"]["field"]) == ("refused", "areas")
+        await told.subscribe(areas=[code])
+        await town.report("elsewhere")
+        await town.report("here", subject=f"cameras/{camera}")
+        assert await told.keys(1) == ["here"]
+
+
+async def test_a_herd_that_comes_back_is_served_from_memory(
+    base_url: str, town: Town, operator: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with feed(base_url, operator) as told:
+        start = told.welcome["position"]
+    await town.report(*map(str, range(50)))
+    await asyncio.sleep(0.5)
+
+    async def read(*_: object, **__: object) -> None:
+        raise AssertionError("the log was read")
+
+    monkeypatch.setattr(history, "read", read)
+
+    async def back() -> list[str]:
+        async with feed(base_url, operator, start) as told:
+            return await told.subscribe()
+
+    for heard in await asyncio.gather(*(back() for _ in range(20))):
+        assert heard == list(map(str, range(50)))
