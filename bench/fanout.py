@@ -38,8 +38,8 @@ class Case:
 
 CASES = {
     ALL: Case(2000, 1, 60, 1, ("floor", "gwanje", "naive", "plain")),
-    STORM: Case(500, 1, 320, 16, ("floor", "gwanje", "naive")),
-    FEW: Case(2000, GROUPS, 400, 1, ("floor", "gwanje", "naive")),
+    STORM: Case(500, 1, 320, 16, ("floor", "gwanje")),
+    FEW: Case(2000, GROUPS, 400, 1, ("floor", "gwanje")),
 }
 
 
@@ -126,11 +126,11 @@ def _report(took: dict[tuple[str, str], list[dict[str, float]]], memory: dict[st
     for title, case in CASES.items():
         cost[title] = {name: of(title, name, "cpu_us") for name in case.contenders}
         rows = [
-            [name, own, own / cost[title]["floor"], own / cost[title]["naive"],
+            [name, own, own / cost[title]["floor"],
              *(of(title, name, what) for what in ("cpu_ms_per_event", "p50_ms", "p99_ms", "bytes"))]
             for name, own in cost[title].items()
         ]  # fmt: skip
-        head = ("server", "CPU µs/delivery", "× floor", "× naive", "CPU ms/event", "p50 ms", "p99 ms", "bytes")
+        head = ("server", "CPU µs/delivery", "× floor", "CPU ms/event", "p50 ms", "p99 ms", "bytes")
         table(f"{title}; medians of {ROUNDS} rounds", head, rows)
     table("an idle connection, on a fresh server", ("server", "KB"), memory.items())
     everybody, storm, few = cost[ALL], cost[STORM], cost[FEW]

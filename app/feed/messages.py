@@ -6,9 +6,8 @@ from typing import Any
 import orjson
 
 from app.events import catalogue
-from app.events.catalogue import SEVERITIES, Sight
+from app.events.catalogue import SEVERITIES, TYPE_PREFIX, Sight
 
-TYPE_PREFIX = "kr.gwanje."
 SERVER_TYPES = (
     "welcome", "snapshot", "event", "heartbeat", "subscribed", "acknowledged", "view_ended", "behind", "resync",
     "refused", "bye",

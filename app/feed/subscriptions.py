@@ -6,14 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from app.errors import Malformed
-from app.events.catalogue import KINDS, SEVERITIES
+from app.events.catalogue import KINDS, SEVERITIES, WISHES
 from app.registry.areas import GEOD
 
 MOST_SUBSCRIPTIONS = 32
 MOST_ITEMS = 200
 MOST_NAME = 64
 MOST_METRES = 100_000
-KNOWN = frozenset(KINDS) | {kind.partition(".")[0] + ".*" for kind in KINDS}
 _METRES_PER_DEGREE = 110_500.0  # of latitude, at the least (WGS84)
 
 Whereabouts = Callable[[UUID], tuple[float, float] | None]
@@ -137,7 +136,7 @@ def parse(message: Mapping[str, Any]) -> Wish:
     if not isinstance(name, str) or not 1 <= len(name) <= MOST_NAME:
         raise Malformed(f"id names the subscription with 1 to {MOST_NAME} characters", field="id")
     kinds = message.get("kinds") or []
-    if not isinstance(kinds, list) or not all(isinstance(kind, str) and kind in KNOWN for kind in kinds):
+    if not isinstance(kinds, list) or not all(isinstance(kind, str) and kind in WISHES for kind in kinds):
         raise Malformed("kinds holds kinds of the catalogue, such as bell.pressed or analytic.*", field="kinds")
     severity = message.get("min_severity", "info")
     if severity not in SEVERITIES:

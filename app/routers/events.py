@@ -22,7 +22,7 @@ from app.feed.subscriptions import parse
 from app.models import Area
 from app.registry import areas
 from app.registry.areas import Locator
-from app.routers.dependencies import AskerAlone, House, InHouse, actor_of, answer, house_of, problems, recognised
+from app.routers.dependencies import AskerAlone, House, InHouse, actor_of, answer, problems, recognised
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -132,12 +132,11 @@ async def read_body(request: Request, house: House, intake: Intake, held: ExitSt
         }
     },
 )
-async def report(request: Request) -> Response:
+async def report(request: Request, house: InHouse) -> Response:
     """Report what happened: one CloudEvent, or up to 1000 in a batch, all or none. A repetition makes nothing new.
 
     202 with the ids comes after the commit. After any other answer nothing was written (after 503: perhaps; repeat it).
     """
-    house = house_of(request)  # not as a dependency, which takes a thread: this is a hot path
     reception = reception_of(request, house)
     intake = reception.intake
     with ExitStack() as held:
@@ -196,12 +195,17 @@ async def read(
     """What the feed would have told, in order, after a position. `resync` says why there is no going on from it."""
     if not actor.may("feed"):
         raise NotPermitted(f"the role {actor.role} has no feed", missing="feed")
-    wish = parse({"id": "http", "areas": area or [], "kinds": kind or [], "min_severity": min_severity})
-    feed, subscription = house.feed, wish.subscription
-    if wish.area_codes:
-        async with house.database.begin() as session:
-            known = await areas.by_codes(session, wish.area_codes)
-        subscription = replace(subscription, area_ids=subscription.area_ids | known)
+    feed = house.feed
+    try:
+        wish = parse({"id": "http", "areas": area or [], "kinds": kind or [], "min_severity": min_severity})
+        subscription = wish.subscription
+        if wish.area_codes:
+            async with house.database.begin() as session:
+                known = await areas.by_codes(session, wish.area_codes)
+            subscription = replace(subscription, area_ids=subscription.area_ids | known)
+    except Refusal as refusal:  # it names the member of a subscription; here it is a parameter
+        refusal.extra["field"] = {"areas": "area", "kinds": "kind"}.get(refusal.extra["field"], refusal.extra["field"])
+        raise
     start, reason = (feed.position, "") if after is None else await feed.resume(after)
     if start is None:
         return answer({"items": [], "position": feed.positions.write(feed.position), "resync": reason})

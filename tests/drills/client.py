@@ -88,7 +88,8 @@ class Resuming:
                     self._is_live()
             case "behind":
                 self.said_behind += 1
-                self.position = message["resume_after"]
+                if self._pending or self.with_hello:  # half of the clients go on after their own newest event
+                    self.position = message["resume_after"]
             case "resync":
                 self.resyncs.append(message["reason"])
                 self.position = None

@@ -39,11 +39,14 @@ class Reporter:
                 if enough or pace:
                     await asyncio.sleep(max(pace, 0.05 if enough else 0.0))
 
-    async def send(self, client: httpx.AsyncClient, *, place: str | None = None, padding: str = "") -> Publication:
-        """Report one event, until it is acknowledged."""
-        publication = self._next(place)
-        await self._report(client, [publication], padding=padding, gives_up=0.0)
-        return publication
+    async def send(
+        self, client: httpx.AsyncClient, *, place: str | None = None, padding: str = "", together: int = 1
+    ) -> Publication:
+        """Report events together, until they are acknowledged; returns the last."""
+        publications = [self._next(place) for _ in range(together)]
+        await self._report(client, publications, padding=padding, gives_up=0.0)
+        assert publications[-1].outcome == ACKED, self.statuses
+        return publications[-1]
 
     def _next(self, place: str | None = None) -> Publication:
         publication = Publication(uuid4().hex, place or self._draw.choice(self._places)[0])
@@ -79,7 +82,7 @@ class Reporter:
         while True:
             began = time.monotonic()
             try:
-                response = await client.post("/v1/events", json=body)
+                response = await client.post("/v1/events", json=body, headers=self._headers)
             except httpx.HTTPError as error:
                 self.statuses[type(error).__name__] += 1
             else:

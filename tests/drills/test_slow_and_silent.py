@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_grou
 
 PADDING = "가" * 1300  # three texts of it make an event of 12 KB
 
+TOGETHER = 10
+
 
 async def members(client: httpx.AsyncClient) -> int:
     """How many clients the (only) worker counts on its feed."""
@@ -70,8 +72,8 @@ class Phase:
                 await asyncio.sleep(0.05)
 
     async def _flood(self, events: int) -> None:
-        for _ in range(events):
-            await self.reporter.send(self.client, place="place 1", padding=PADDING)
+        for _ in range(events // TOGETHER):
+            await self.reporter.send(self.client, place="place 1", padding=PADDING, together=TOGETHER)
 
 
 def percentile(values: Sequence[float], part: float) -> float:

@@ -161,7 +161,9 @@ urls = st.builds(
     st.text("abcdefghijklmnop", min_size=1, max_size=12),
     st.lists(segments | st.text(SYLLABLES, max_size=5).map(quote), max_size=9),
     segments,
-    st.binary(max_size=700).map(lambda raw: base64.urlsafe_b64encode(b"t" + raw).decode()),
+    (st.binary(max_size=60) | st.binary(min_size=400, max_size=700)).map(
+        lambda raw: base64.urlsafe_b64encode(b"t" + raw).decode()
+    ),
 )
 
 

@@ -140,6 +140,28 @@ async def test_the_same_reports_in_any_order_at_once_are_written_once_without_de
     assert sorted(event.id for event in await town.numbered()) == sorted(ids.values())
 
 
+async def blocked(database: Database, many: int) -> None:
+    """Until so many wait for a lock."""
+    async with database.bare.acquire() as connection:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while await connection.fetchval(query) < many:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_two_batches_that_wait_for_a_third_never_wait_for_each_other(town: Town) -> None:
+    """Both hold what comes before the key that a third writer holds: the same keys, in whatever order they were sent."""
+    keys = [f"{letter}/{factories.name('key')}" for letter in "amz"]
+    reports = [town.report(source_key=key) for key in keys]
+    async with town.database.begin() as third:
+        await record.record_many(third, town.system, [reports[1]])
+        both = [asyncio.create_task(town.write(*some)) for some in (reports, reports[::-1])]
+        await blocked(town.database, 2)
+        await third.rollback()
+    forth, back = await asyncio.gather(*both)
+    assert [item.id for item in forth] == [item.id for item in back[::-1]]
+    assert sorted(item.new for item in [*forth, *back]) == [False] * 3 + [True] * 3
+
+
 # What lasts
 
 
@@ -181,21 +203,34 @@ async def test_nobody_ends_the_condition_of_anothers_incident(town: Town, databa
 
 
 @pytest.mark.parametrize(("begins", "ends"), [("crowd.serious", "crowd.cleared"), ("crowd.caution", "crowd.serious")])
-async def test_an_end_is_numbered_after_its_beginning_also_when_it_waits_for_it(
-    town: Town, begins: str, ends: str
-) -> None:
-    """The second writer began first and was slower: it waits for the condition, and only then joins the ledger."""
+async def test_an_end_is_numbered_after_its_beginning(town: Town, begins: str, ends: str) -> None:
     async with town.database.begin() as slow:
-        await slow.execute(select(1))
+        await slow.execute(select(1))  # it began first, and has to wait
         async with town.database.begin() as quick:
             (begun,) = await record.record_many(quick, town.system, [town.report(begins)])
             ending = asyncio.create_task(record.record_many(slow, town.system, [town.report(ends)]))
-            async with town.database.bare.acquire() as connection:
-                while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await blocked(town.database, 1)
         (ended,) = await ending
     assert [event.id for event in await town.numbered()] == [begun.id, ended.id]
     assert [held[0] for held in (await town.conditions("crowd.caution")).values()] == [ended.id]
+
+
+async def test_a_writer_joins_the_ledger_only_when_it_holds_all_its_conditions(town: Town) -> None:
+    """One writes of two cameras and waits for the first; meanwhile another writes of the second, and goes first."""
+    first, second = sorted([await factories.camera(town.database, town.agency) for _ in range(2)])
+
+    def report(kind: str, camera: UUID) -> Report:
+        return town.report(kind, subject_kind="cameras", subject_id=camera)
+
+    async with town.database.begin() as holder:
+        (held,) = await record.record_many(holder, town.system, [report("camera.lost", first)])
+        waiting = asyncio.create_task(town.write(report("camera.restored", first), report("camera.restored", second)))
+        await blocked(town.database, 1)
+        (lost,) = await town.write(report("camera.lost", second))
+    restored = await waiting
+    order = [event.id for event in await town.numbered()]
+    assert order == [held.id, lost.id, *(item.id for item in restored)]
+    assert {lasts for _, lasts in (await town.conditions("camera.lost")).values()} == {False}
 
 
 async def test_the_ledger_and_the_conditions_agree_after_any_storm(town: Town) -> None:

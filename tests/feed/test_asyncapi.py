@@ -24,6 +24,7 @@ from app.access import sessions
 from app.announcements import Announcements
 from app.database import Database
 from app.errors import Kind
+from app.events import catalogue
 from app.events.catalogue import KINDS, SEVERITIES
 from app.feed import conversation, messages, subscriptions
 from app.feed import live as live_feed
@@ -157,8 +158,8 @@ def test_the_messages_are_those_of_the_code() -> None:
 
 
 def test_kinds_and_severities_are_the_catalogue() -> None:
-    assert SCHEMAS["event_type"]["enum"] == [messages.TYPE_PREFIX + kind for kind in KINDS]
-    assert set(SCHEMAS["wanted_kind"]["enum"]) == subscriptions.KNOWN
+    assert SCHEMAS["event_type"]["enum"] == [catalogue.TYPE_PREFIX + kind for kind in KINDS]
+    assert set(SCHEMAS["wanted_kind"]["enum"]) == set(catalogue.WISHES)
     assert tuple(SCHEMAS["severity"]["enum"]) == SEVERITIES
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from app import ledger
 from app.database import Database
-from app.events.catalogue import KINDS, SEVERITIES
+from app.events.catalogue import KINDS, SEVERITIES, WISHES
 from app.feed import history
 from app.feed.members import Viewer
 from app.feed.positions import Positions
-from app.feed.subscriptions import KNOWN, Near, Subscription
+from app.feed.subscriptions import Near, Subscription
 from app.keys import Keys
 from tests import factories
 from tests.feed.test_alarms import viewer
@@ -67,7 +67,7 @@ async def past(client: httpx.AsyncClient, database: Database) -> Past:
 
 subscriptions = st.builds(
     lambda kinds, severity, area, camera, near: (kinds, severity, area, camera, near),
-    st.sets(st.sampled_from(sorted(KNOWN)), max_size=6) | st.sets(st.sampled_from(TOLD), max_size=2),
+    st.sets(st.sampled_from(sorted(WISHES)), max_size=6) | st.sets(st.sampled_from(TOLD), max_size=2),
     st.integers(0, 4),
     st.none() | st.integers(0, 2),
     st.none() | st.integers(0, 3),
@@ -144,4 +144,4 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_kind_is_found_by_its_own_name() -> None:
-    assert set(KINDS) <= KNOWN
+    assert set(KINDS) <= WISHES

@@ -240,6 +240,29 @@ async def test_a_body_that_is_no_batch_of_events_is_refused(
     assert (refused.status_code, refused.json()["code"]) == (422, "malformed"), refused.text
 
 
+GOOD = '{"specversion": "1.0", "id": "%s", "source": "va/1", "type": "bell.tested", "data": {"note": "a", "n": 1}}'
+
+
+@pytest.mark.parametrize(
+    ("good", "wrong", "field"),
+    [
+        ('"source": "va/1"', '"source": "va/1", "source": "va/1"', "source"),
+        ('"note": "a"', r'"note": "a", "n\u006fte": "b"', "note"),
+        ('"n": 1', f'"n": 1{"0" * 20}', "data"),
+    ],
+)
+async def test_what_only_some_readers_would_refuse_is_refused(
+    client: httpx.AsyncClient, system: dict[str, str], good: str, wrong: str, field: str
+) -> None:
+    """Names that stand twice and numbers that others round mean one thing here and another there."""
+    headers = {**system, "Content-Type": "application/json"}
+    body = GOOD % factories.name("id")
+    assert good in body
+    refused = await client.post("/v1/events", content=body.replace(good, wrong), headers=headers)
+    assert (refused.status_code, refused.json()["field"]) == (422, field), refused.text
+    assert (await client.post("/v1/events", content=body, headers=headers)).status_code == 202
+
+
 @given(st.binary(max_size=200) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),

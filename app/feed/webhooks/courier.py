@@ -42,6 +42,7 @@ log = logging.getLogger("gwanje.webhooks")
 SOURCE = "gwanje/webhooks"
 CONTENT_TYPE = "application/cloudevents+json"
 PAGE = 20
+MOST_COMPARED = 20_000  # events of the log that one statement looks at, for who rested for weeks
 WRITE_EVERY, WRITE_SECONDS = 8, 0.5
 TURN_SECONDS = 5.0  # then others are let in, if any wait
 SLOW_MILLISECONDS = 1000
@@ -132,7 +133,7 @@ class Courier:
             if isinstance(owner, Lost):
                 await self._pause(owner.because)
                 return None
-            until = max(self._until, self.position)
+            until = max(min(self._until, self.position + MOST_COMPARED), self.position)
             async with self._means.reading, self._means.database.bare.acquire() as connection:
                 rows, reached = await history.read(
                     connection, owner, subscription_of(self.webhook), self.position, until, PAGE
@@ -145,8 +146,10 @@ class Courier:
                     self.wait_seconds = 0.0
                     return None
             self._pass_to(reached)
-            if reached >= until and await self._rest():
+            if self.position >= self._until and await self._rest():
                 return self.position
+            if clock.monotonic() - self._written_at > WRITE_SECONDS:
+                await self._write()
 
     async def _deliver(self, way: Way, row: Mapping[str, Any]) -> bool:
         """Bring one event as far as it can be brought now; False when the turn ends with it."""
@@ -211,7 +214,8 @@ class Courier:
         """The process stops: what was taken already is not to be sent again by the next one."""
         if self._unwritten:
             with suppress(LeaseLost, *LOST):
-                await self._write(**FREE, next_at=func.now())
+                async with asyncio.timeout(1):
+                    await self._write(**FREE, next_at=func.now())
 
     async def _rest(self) -> bool:
         """Give the webhook back as idle, unless the log has grown beyond what was looked at: then go on."""

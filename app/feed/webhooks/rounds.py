@@ -81,7 +81,8 @@ class Webhooks:
                     await asyncio.sleep(TICK_SECONDS)
                 await asyncio.sleep(SPREAD_SECONDS)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), TICK_SECONDS)
+                    async with asyncio.timeout(TICK_SECONDS):  # `wait_for` of Python 3.11 may lose a cancellation
+                        await self._wanted.wait()
                 self._wanted.clear()
         finally:
             renewing.cancel()
@@ -91,9 +92,10 @@ class Webhooks:
         tasks = [task for _, task in self._couriers.values()]
         for task in tasks:
             task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_SECONDS)
         with suppress(TimeoutError, *LOST):
             async with asyncio.timeout(STOP_SECONDS):
-                await asyncio.gather(*tasks, return_exceptions=True)
                 async with self._database.begin() as session:
                     await leases.release_all(session, self._node)
                     await leases.advance(session, self._at_rest(), self._scanned, 0)

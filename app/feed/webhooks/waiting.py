@@ -11,6 +11,7 @@ from app.feed.webhooks.table import subscription_of
 from app.models import Webhook
 
 MOST_COUNTED = 1000
+MOST_COMPARED = 50_000  # events of the log: who rested for weeks is told of the first of them
 
 
 async def owner_of(session: AsyncSession, webhook: Webhook) -> Viewer | Lost:
@@ -19,9 +20,10 @@ async def owner_of(session: AsyncSession, webhook: Webhook) -> Viewer | Lost:
 
 
 async def count(database: Database, webhook: Webhook, owner: Viewer | Lost, until: int) -> int:
-    """Events that wait, counted up to 1000; none once its owner has lost the office."""
+    """Events that wait, counted up to 1000 and 50,000 positions; none once its owner has lost the office."""
     if isinstance(owner, Lost):
         return 0
+    until = min(until, webhook.position + MOST_COMPARED)
     async with database.bare.acquire() as connection:
         rows, _ = await history.read(
             connection, owner, subscription_of(webhook), webhook.position, until, MOST_COUNTED

@@ -3,11 +3,13 @@
 import asyncio
 import random
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from app import clock
 from app.events.catalogue import TYPE_PREFIX
+from app.feed import history
 from app.feed.webhooks import courier, leases, posting, rounds, signing
 from app.feed.webhooks.registry import Made
 from tests.feed.webhooks.conftest import House, once
@@ -84,6 +86,32 @@ async def test_what_happened_while_nobody_served_is_told_afterwards(house: House
         async with house.process():
             await receiver.got(3)
     assert receiver.keys == ["a", "b", "c"]
+
+
+async def test_who_rested_for_long_compares_the_log_piece_by_piece(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much there is: no statement looks at more than a piece."""
+    monkeypatch.setattr(courier, "MOST_COMPARED", 7)
+    spans = []
+    real = history.read
+
+    async def read(connection: Any, viewer: Any, wish: Any, after: int, until: int, *more: Any) -> Any:
+        spans.append(until - after)
+        return await real(connection, viewer, wish, after, until, *more)
+
+    monkeypatch.setattr(history, "read", read)
+    async with Receiver() as receiver:
+        made = await house.make(receiver, kinds=["bell.pressed"])
+        for key in ("a", "b"):
+            await house.report(*map(str, range(30)))
+            await house.report(key, kind="bell.pressed")
+        await house.change(made, "next_at = now()")
+        async with house.process():
+            await receiver.got(2)
+            await house.settled(made)
+    assert receiver.keys == ["a", "b"]
+    assert max(spans) == 7
 
 
 @pytest.mark.usefixtures("hurried")

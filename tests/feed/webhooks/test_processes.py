@@ -7,8 +7,12 @@ import pytest
 from sqlalchemy import event, text
 
 from app import clock
-from app.feed.webhooks import leases, posting, rounds
+from app.feed.positions import Positions
+from app.feed.webhooks import addresses, leases, posting, rounds
+from app.feed.webhooks.courier import Courier, Means
 from app.feed.webhooks.leases import LeaseLost
+from app.feed.webhooks.owners import Owners
+from app.feed.webhooks.rounds import Webhooks
 from tests.feed.webhooks.conftest import House, once
 from tests.feed.webhooks.receiver import OK, Message, Receiver, obey
 
@@ -89,6 +93,21 @@ async def test_a_process_that_stops_gives_everything_back_at_once(house: House) 
             await receiver.until(lambda me: len(me.messages) == 2)
 
 
+async def test_a_process_stops_even_when_news_comes_in_the_same_moment(house: House) -> None:
+    """Whatever it waits for may come just when it is told to stop."""
+    async with house.process() as process:
+        for _ in range(20):
+            webhooks = Webhooks(house.database, house.keys, house.settings, house.news, "node/stopping")
+            running = asyncio.create_task(webhooks.run())
+            await once(lambda one=webhooks: bool(one._wanted._waiters))
+            webhooks._wanted.set()
+            await asyncio.sleep(0)
+            running.cancel()
+            done, _ = await asyncio.wait([running], timeout=5)
+            assert done
+    assert process.webhooks._couriers == {}
+
+
 async def test_a_restart_repeats_no_more_than_what_was_on_its_way(house: House) -> None:
     async with Receiver() as receiver:
         made = await house.make(receiver)
@@ -145,6 +164,23 @@ async def test_who_has_lost_the_lease_writes_nothing(house: House) -> None:
         assert await leases.renew(session, "one", [made.id]) == set()
         (row,) = await leases.claim_due(session, "two", [], 10)
     assert (row.leased_by, row.attempts) == ("two", 1)
+
+
+async def test_who_gives_a_webhook_back_has_looked_at_everything_that_is_numbered(house: House) -> None:
+    """Another process may have seen newer events, and left them to who had the webhook."""
+    async with Receiver() as receiver:
+        made = await house.make(receiver)
+        await house.report("a", "b", "c")
+        async with house.database.begin() as session:
+            (row,) = await leases.claim_idle(session, "one", [made.id])
+        reading = asyncio.Semaphore(2)
+        means = Means(
+            house.database, house.keys, Owners(house.database, reading), addresses.allowed_by(house.settings),
+            Positions(house.keys, 1), "one", reading,
+        )  # fmt: skip
+        assert await Courier(means, row, 0, until=1).run(lambda: False) == 3
+        assert leases.is_idle((await house.row(made)).next_at)
+    assert receiver.keys == ["a", "b", "c"]
 
 
 async def test_a_lost_announcement_delays_and_loses_nothing(house: House) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app import clock
 from app.access import agreements, people
-from app.feed.webhooks import courier, owners, registry, signing
+from app.feed.webhooks import courier, leases, owners, registry, signing
 from app.feed.webhooks.registry import Change
 from tests import actors, factories
 from tests.feed.webhooks.conftest import House
@@ -107,6 +107,26 @@ async def test_rights_withdrawn_in_the_middle_of_a_backlog(house: House) -> None
             await house.settled(made)
     assert 2 <= len(arrived_at) < courier.PAGE
     assert max(arrived_at) < withdrawn_at + 1 + 0.5, "half a second for a slow machine"
+
+
+async def test_the_office_lost_in_the_middle_of_a_backlog(house: House) -> None:
+    """Of what had been read already nothing is sent more than a second later; the webhook rests at once."""
+
+    async def rather_slow(_: Message, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.15)
+        writer.write(OK)
+
+    async with Receiver(rather_slow) as receiver:
+        made = await house.make(receiver)
+        await house.report(*map(str, range(courier.PAGE)))
+        async with house.process():
+            await receiver.got(2)
+            await lose_office(house)
+            async with asyncio.timeout(leases.LEASE_SECONDS / 2):
+                row = await house.until(made, paused_because="office_ended")
+        told = len(receiver.messages)
+    assert 2 <= told < courier.PAGE
+    assert row.position >= told - 1, "what was taken is not sent again when somebody resumes it"
 
 
 async def lose_office(house: House) -> str:
