@@ -11,13 +11,15 @@ from typing import Annotated, Any
 import asyncpg
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table as Grid
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import __version__, database, ids, ledger, logs, postgres
 from app.access import passwords, people
 from app.access.roles import LABELS
-from app.audit import entries
+from app.audit import entries, export
+from app.audit.checkpoints import Notary
 from app.database import Database
 from app.errors import NotFound, Refusal, UnusableFile
 from app.keys import Keys
@@ -340,6 +342,34 @@ def drain_gateway(name: str, back: Annotated[bool, typer.Option("--back", help="
         async with base.begin() as session:
             await placement.set_draining(session, name, on=not back)
         out.print(f"{name} takes viewers again" if back else f"{name} is being drained / 신규 접속을 받지 않습니다")
+
+    run(work)
+
+
+@audit.command("key")
+def audit_key() -> None:
+    """The public key of the audit log: give it to whoever is to check the log / 감사기록 검증용 공개키."""
+
+    async def work(base: Database, settings: Settings) -> None:
+        out.print(Notary(base, Keys(settings.secret_key), settings.origin).key.vkey, soft_wrap=True)
+
+    run(work)
+
+
+@audit.command("export")
+def export_audit(file: Path) -> None:
+    """Write the whole log, for `gwanje-audit export`: every entry, its contents, the signed checkpoint."""
+
+    async def work(base: Database, settings: Settings) -> None:
+        notary = Notary(base, Keys(settings.secret_key), settings.origin)
+        with file.open("xb") as written, Progress(console=out) as progress:
+            file.chmod(0o600)
+            async with base.bare.acquire() as connection:
+                task = progress.add_task("entries / 기록", total=await export.size(connection, notary))
+                async for count, part in export.lines(connection, notary):
+                    written.write(part)
+                    progress.advance(task, count)
+        out.print(f"{file}: check it with `gwanje-audit export {file} --key …` / 검증할 수 있습니다")
 
     run(work)
 

@@ -8,12 +8,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakSet
 
 import asyncpg
 import orjson
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import make_url
+from sqlalchemy import event, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -26,6 +28,7 @@ LOST = (
     asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a statement met a connection that was just being cut
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -56,6 +59,12 @@ class Database:
     sessions: async_sessionmaker[AsyncSession]
     bare: asyncpg.Pool
     url: str
+    opened: "WeakSet[asyncpg.Connection]"
+
+    def sever(self) -> None:
+        """Give up every connection: who waits for an answer that does not come is told so now."""
+        for connection in list(self.opened):
+            connection.terminate()
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncSession]:
@@ -84,6 +93,13 @@ async def connect(url: str, *, pool_size: int = 10) -> AsyncGenerator[Database]:
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
     )
+    opened: WeakSet[asyncpg.Connection] = WeakSet()
+    event.listen(engine.sync_engine, "handle_error", _name_a_loss)
+    event.listen(engine.sync_engine, "connect", lambda made, _: opened.add(made.driver_connection))
+
+    async def remember(connection: asyncpg.Connection) -> None:
+        opened.add(connection)
+
     # Footage must be answered or refused within 3 s: whatever the bare pool does is bounded by that.
     bare = await asyncpg.create_pool(
         plain_url(url),
@@ -91,16 +107,24 @@ async def connect(url: str, *, pool_size: int = 10) -> AsyncGenerator[Database]:
         max_size=4,
         timeout=3,
         command_timeout=10,
+        init=remember,
         server_settings={**guards, "statement_timeout": "2500"},
     )
     try:
-        yield Database(engine, async_sessionmaker(engine, expire_on_commit=False), bare, url)
+        yield Database(engine, async_sessionmaker(engine, expire_on_commit=False), bare, url, opened)
     finally:
         await engine.dispose()
         try:
             await asyncio.wait_for(bare.close(), 5)
         except TimeoutError:
             bare.terminate()
+
+
+def _name_a_loss(context: ExceptionContext) -> None:
+    """SQLAlchemy has no name for some losses (a server that starts up): whoever waits for it must know them too."""
+    error, cause = context.sqlalchemy_exception, context.original_exception.__cause__
+    if isinstance(error, DBAPIError) and not isinstance(error, LOST) and isinstance(cause, LOST):
+        raise OperationalError(error.statement, error.params, error.orig or context.original_exception) from cause
 
 
 def lost(error: BaseException) -> bool:

@@ -120,7 +120,8 @@ class Outbox:
     def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
         self._window_seconds = window_seconds
         self._parcels: list[_Parcel] = []
-        self._window: asyncio.TimerHandle | None = None
+        self._window: asyncio.TimerHandle | None = None  # set while something waits for the window's end
+        self._flushed_at = float("-inf")
         self._passing: asyncio.Task[None] | None = None
 
     def put(self, group: Group, frame: bytes) -> None:
@@ -133,8 +134,13 @@ class Outbox:
 
     def send(self, *, urgent: bool = False) -> None:
         """Let go what was put: now, or when the window or the pass is over."""
-        if self._parcels and self._passing is None and (urgent or self._window is None):
+        if not self._parcels or self._passing is not None:
+            return
+        left = self._flushed_at + self._window_seconds - asyncio.get_running_loop().time()
+        if urgent or left <= 0:
             self._flush()
+        elif self._window is None:
+            self._window = asyncio.get_running_loop().call_later(left, self._close_window)
 
     @property
     def busy(self) -> bool:
@@ -162,7 +168,7 @@ class Outbox:
         if sum(len(listeners) for listeners, _, _ in passes) <= PASS:
             for listeners, frames, events in passes:
                 broadcast(listeners, frames, events)
-            self._open_window()
+            self._flushed_at = asyncio.get_running_loop().time()
         else:
             self._passing = asyncio.create_task(self._pass(passes), name="pass")
 
@@ -177,18 +183,13 @@ class Outbox:
                 broadcast(some, frames, events)
                 written += len(some)
         self._passing = None
+        self._flushed_at = asyncio.get_running_loop().time()
         if self._parcels:
             self._flush()
-        else:
-            self._open_window()
-
-    def _open_window(self) -> None:
-        if self._window_seconds:
-            self._window = asyncio.get_running_loop().call_later(self._window_seconds, self._close_window)
 
     def _close_window(self) -> None:
         self._window = None
-        self.send()
+        self._flush()
 
 
 def broadcast(listeners: Iterable[Listener], frames: bytes, events: int = 1) -> int:

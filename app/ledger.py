@@ -28,9 +28,19 @@ BATCH = 2000
 TICK_SECONDS = 1.0
 _APPENDED = "ledgers_appended_to"
 
+
+@dataclass(frozen=True)
+class Grown:
+    """What a batch made of a ledger's tree: the rows' leaves, the new frontier, a statement of the same transaction."""
+
+    leaves: list[bytes]
+    frontier: list[bytes]
+    beside: tuple[str, list[Any]] | None = None
+
+
 # What a ledger does with a batch in the transaction that numbers it: from the size so far, the tree's frontier and
-# the rows in their order to the leaves of the rows and the new frontier.
-OnBatch = Callable[[int, list[bytes], Sequence[asyncpg.Record]], tuple[list[bytes], list[bytes]]]
+# the rows in their order.
+OnBatch = Callable[[int, list[bytes], Sequence[asyncpg.Record]], Grown]
 
 
 @dataclass(frozen=True)
@@ -87,25 +97,27 @@ async def sequence(connection: asyncpg.Connection, ledger: Ledger, on_batch: OnB
     """Number one batch of committed rows in one transaction; returns how many.
 
     The head's lock is taken in a statement of its own, so that the next statement's snapshot sees every row that was
-    committed before; READ COMMITTED is what makes this right.
+    committed before; READ COMMITTED is what makes this right. A ledger without a tree does all of it in one call of a
+    function of the database's, where statements follow each other alike.
     """
+    if on_batch is None:
+        return int(await connection.fetchval("SELECT ledger_sequence($1, $2)", ledger.name, limit))
     async with connection.transaction(isolation="read_committed"):
         locked = await connection.fetchrow("SELECT head, frontier FROM ledger_lock($1)", ledger.name)
-        columns = "r.*" if on_batch else "p.id"
-        join = f"JOIN {ledger.rows.__tablename__} r ON r.id = p.id AND r.at = p.at" if on_batch else ""
         pending = await connection.fetch(
-            f"SELECT {columns} FROM {ledger.pending.__tablename__} p {join} "  # noqa: S608 - names of our own tables
+            f"SELECT r.* FROM {ledger.pending.__tablename__} p "  # noqa: S608 - names of our own tables
+            f"JOIN {ledger.rows.__tablename__} r ON r.id = p.id AND r.at = p.at "
             "ORDER BY p.urgency DESC, p.arrival LIMIT $1",
             limit,
         )
         if not pending:
             return 0
-        leaves: list[bytes] = []
-        frontier: list[bytes] = locked["frontier"]
-        if on_batch is not None:
-            leaves, frontier = on_batch(locked["head"], frontier, pending)
+        grown = on_batch(locked["head"], locked["frontier"], pending)
         ids = [row["id"] for row in pending]
-        await connection.execute("SELECT ledger_number($1, $2, $3, $4)", ledger.name, ids, leaves, frontier)
+        await connection.execute("SELECT ledger_number($1, $2, $3, $4)", ledger.name, ids, grown.leaves, grown.frontier)
+        if grown.beside is not None:
+            statement, values = grown.beside
+            await connection.execute(statement, *values)
         return len(pending)
 
 
@@ -123,8 +135,9 @@ class Sequencer:
 
     async def run(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), TICK_SECONDS)
+            with suppress(TimeoutError):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._wanted.wait()
             poked = self._wanted.is_set()
             self._wanted.clear()
             try:

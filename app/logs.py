@@ -15,7 +15,7 @@ from app import clock
 _SECRETS = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/\s@\"']*@"  # user:password@ in any URL
     r"|(?P<view>/v/)[A-Za-z0-9_=-]{20,}"  # stream tokens
-    r"|gwj_[A-Za-z0-9_-]+"  # bearer tokens
+    r"|gwj_[A-Za-z0-9_-]+|whsec_[A-Za-z0-9+/=]+"  # bearer tokens
     r"|(?P<field>(?i:authorization|password|token|ticket|secret|proof)[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+)?)[^\s\"',}&]+"
 )
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,9 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import __version__, clock, database, ids, ledger, logs, metrics, postgres
 from app.announcements import Announcements
 from app.audit import entries
+from app.audit.checkpoints import Notary
 from app.errors import DatabaseUnavailable, Refusal
 from app.feed.alarms import keep as keep_alarms
 from app.feed.live import Feed
+from app.feed.webhooks.rounds import Webhooks
 from app.keys import Keys
 from app.ledger import Sequencer
 from app.routers import (
@@ -44,6 +47,7 @@ from app.routers import (
     streams,
     terminals,
     walls,
+    webhooks,
 )
 from app.routers.dependencies import House, bounded
 from app.settings import Settings
@@ -56,13 +60,15 @@ from app.streams.writer import Writer
 log = logging.getLogger("gwanje")
 
 PARTITION_SECONDS = 6 * 3600
+AGAIN_SECONDS = 1.0
+PATIENCE_SECONDS = 2.0  # without a word from the database, whoever waits for it is told no
 SILENCE_SECONDS = 3.0  # without a word from the embedded PostgreSQL, see whether it still lives
 CONNECTIONS = 170  # shared by all workers; the embedded server takes 200
 PROBLEM = "application/problem+json"
 NO_REFERRER = (b"referrer-policy", b"no-referrer")  # addresses of footage are secrets, whatever page they stand in
 DOORS = (
-    sessions, terminals, cameras, agencies, assets, approvals, grants, revocations, walls, gateways, media, events,
-    event_sources, alarms, audit, streams, feed, health,
+    feed, events, sessions, terminals, cameras, agencies, assets, approvals, grants, revocations, walls, gateways,
+    media, event_sources, alarms, webhooks, audit, streams, health,
 )  # fmt: skip
 EDGE_DOORS = (streams, health)
 MOST_FIELDS, MOST_SAID = 20, 200  # an answer is not a copy of the question
@@ -135,30 +141,33 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
         edge.elsewhere = placed.elsewhere
         await placed.refresh()
         live = Feed(base, news, keys)
+        notary = Notary(base, keys, settings.origin, news)
         if settings.role == "service":
             await live.start()
-        house = House(settings, keys, base, news, sequencers, writer, edge, placed, live, node)
-        running = [
-            asyncio.create_task(work, name=name)
-            for name, work in (
-                ("news", news.run()),
-                ("events", sequencers[ledger.EVENTS.name].run()),
-                ("audit", sequencers[ledger.AUDIT.name].run()),
-                ("writer", writer.run()),
-                ("edge", edge.watch()),
-                ("gateways", placed.run()),
-                ("manifests", manifests.keep_sealed(writer)),
-                ("partitions", _keep_partitions(base)),
-                *((f"gateway {driver.name}", driver.watch()) for driver in drivers),
-            )
-        ]
+        house = House(settings, keys, base, news, sequencers, writer, edge, placed, live, notary, node)
+        works: dict[str, Callable[[], Awaitable[None]]] = {
+            "news": news.run,
+            "events": sequencers[ledger.EVENTS.name].run,
+            "audit": sequencers[ledger.AUDIT.name].run,
+            "writer": writer.run,
+            "edge": edge.watch,
+            "gateways": placed.run,
+            "manifests": partial(manifests.keep_sealed, writer),
+            "partitions": partial(_keep_partitions, base),
+            "patience": partial(_lose_patience, base, news),
+        }
+        works |= {f"gateway {driver.name}": driver.watch for driver in drivers}
         if settings.role == "service":
-            running.append(asyncio.create_task(live.run(), name="feed"))
-            running.append(asyncio.create_task(keep_alarms(base, house.poke), name="alarms"))
+            webhooks_carried = Webhooks(base, keys, settings, news, node)
+            works |= {
+                "feed": live.run,
+                "notary": notary.run,
+                "alarms": partial(keep_alarms, base, house.poke),
+                "webhooks": webhooks_carried.run,
+            }
         if not settings.database_url:
-            running.append(asyncio.create_task(_keep_postgres(settings, uses, news), name="postgres"))
-        for task in running:
-            task.add_done_callback(_notice_end)
+            works["postgres"] = partial(_keep_postgres, settings, uses, news)
+        running = [asyncio.create_task(_keep_going(name, work), name=name) for name, work in works.items()]
         try:
             yield house
         finally:
@@ -195,6 +204,17 @@ async def _keep_postgres(settings: Settings, uses: list[postgres.Use], news: Ann
             await asyncio.sleep(SILENCE_SECONDS)
 
 
+async def _lose_patience(base: database.Database, news: Announcements) -> None:
+    """When the database falls silent, nobody waits for it any longer: a no within three seconds is better."""
+    silent = False
+    while True:
+        await asyncio.sleep(0.1)
+        before, silent = silent, news.silent_seconds() > PATIENCE_SECONDS
+        if silent and not before:
+            log.warning("the database does not answer: what waits for it is given up")
+            base.sever()
+
+
 async def drain(house: House) -> None:
     """Before the doors close: tell the feeds to come back, cut the streams, and see every view closed in the log."""
     for member in list(house.feed.members):
@@ -205,9 +225,14 @@ async def drain(house: House) -> None:
         await house.sequencers[ledger.EVENTS.name].catch_up()
 
 
-def _notice_end(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("the task %s ended by an error", task.get_name(), exc_info=task.exception())
+async def _keep_going(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """What a process does for as long as it serves: begun again after an accident, which is told."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("the task %s ended by an error; it begins again", name)
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def _keep_partitions(base: database.Database) -> None:

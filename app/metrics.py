@@ -7,4 +7,5 @@ SECONDS = Histogram("gwanje_request_seconds", "seconds until the answer began", 
 VIEWERS = Gauge("gwanje_viewers", "players watching here")
 CAMERAS_WATCHED = Gauge("gwanje_cameras_watched", "cameras pulled or relayed here")
 FEED_MEMBERS = Gauge("gwanje_feed_members", "clients on the feed here")
+TASKS = Gauge("gwanje_tasks", "asyncio tasks of this process")
 FEED_POSITION = Gauge("gwanje_feed_position", "the last event handed out here")

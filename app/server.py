@@ -58,7 +58,7 @@ def config(settings: Settings) -> uvicorn.Config:
         ws="app.transports:WebSocketProtocol",
         ws_max_size=256 * 1024,
         ws_per_message_deflate=False,
-        ws_ping_interval=10,
+        ws_ping_interval=8,  # with the time-out, half-open connections are noticed within 15 s
         ws_ping_timeout=5,
         access_log=False,
         log_config=None,

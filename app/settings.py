@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     node: str = Field(
         "gwanje", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="name of this node in ids and the audit"
     )
+    audit_origin: str = Field(
+        "",
+        pattern=r"^[^\s+]{0,200}$",
+        description="name of the audit log in signed checkpoints, such as cctv.example/audit; empty: <node>/audit",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     @model_validator(mode="after")
@@ -92,6 +97,11 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError("GWANJE_PUBLIC_URL holds http:// or https:// URLs, one for each zone")
         return found
+
+    @property
+    def origin(self) -> str:
+        """The name of the audit log."""
+        return self.audit_origin or f"{self.node}/audit"
 
     @property
     def host(self) -> str:

@@ -127,6 +127,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Set
         home=tmp_path_factory.mktemp("gwanje"),
         database_url=database_url,
         allow_camera_networks="127.0.0.0/8",
+        allow_webhook_networks="127.0.0.0/8",
         log_level="warning",
     )
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import av
@@ -42,10 +43,10 @@ def postmaster(home: Path) -> int:
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Path:
+def home(shared_home: Path) -> Path:
     """A home of its own, where PostgreSQL's account can reach it."""
-    place = shared_home.parent / tmp_path_factory.mktemp("h").name
-    place.mkdir(exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="home-", dir=shared_home.parent))
+    place.chmod(0o755)
     return place
 
 

@@ -31,7 +31,7 @@ def test_a_short_key_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("bind", "8000"), ("bind", "localhost"), ("workers", 0), ("workers", 1000), ("gateway", "none"), ("node", "Über"),
-     ("allow_camera_networks", "10.0.0.1/8"), ("session_hours", 0), ("log_level", "loud")],
+     ("allow_camera_networks", "10.0.0.1/8"), ("allow_webhook_networks", "10.0.0.1/8"), ("session_hours", 0), ("log_level", "loud")],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(tmp_path: Path, name: str, value: object) -> None:
     with pytest.raises(ValidationError):

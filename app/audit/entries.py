@@ -22,11 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import ledger
 from app.actor import Actor
 from app.audit import tree
-from app.errors import NotPermitted
+from app.audit.verify import LEAF_PREFIX, leaf_hash
+from app.errors import NotFound, NotPermitted
 from app.ids import new_id
+from app.ledger import Grown
 from app.models import Agency, AuditEntry, AuditLeaf
 
-LEAF_PREFIX = b"gwanje audit entry v1\n"
+_NODES = "INSERT INTO audit_nodes (level, index, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])"
 # PostgreSQL reads no JSON text with a NUL: whatever was said, the entry must be stored. (`\\\\u0000` is no NUL.)
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -166,10 +168,12 @@ def leaf_data(row: Mapping[str, Any]) -> bytes:
     return LEAF_PREFIX + orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
 
 
-def grow_tree(size: int, frontier: list[bytes], rows: Sequence[Mapping[str, Any]]) -> tuple[list[bytes], list[bytes]]:
-    """The batch callback of the audit ledger: the rows' leaf hashes and the tree's new frontier."""
-    leaves = [tree.leaf_hash(leaf_data(row)) for row in rows]
-    return leaves, tree.grow(size, frontier, leaves)
+def grow_tree(size: int, frontier: list[bytes], rows: Sequence[Mapping[str, Any]]) -> Grown:
+    """The batch callback of the audit ledger: the rows' leaf hashes, the tree's new frontier, the nodes to store."""
+    leaves = [leaf_hash(leaf_data(row)) for row in rows]
+    frontier, nodes = tree.grow(size, frontier, leaves)
+    columns = [[node.level for node in nodes], [node.index for node in nodes], [node.hash for node in nodes]]
+    return Grown(leaves, frontier, (_NODES, columns) if nodes else None)
 
 
 def in_remit_of(actor: Actor) -> ColumnElement[bool]:
@@ -179,6 +183,18 @@ def in_remit_of(actor: Actor) -> ColumnElement[bool]:
         return own  # type: ignore[return-value]
     bodies = select(Agency.id).where(or_(Agency.id == actor.body_id, Agency.ancestor_ids.contains([actor.body_id])))
     return or_(AuditEntry.agency_id.in_(bodies), AuditEntry.owner_agency_id.in_(bodies), own)
+
+
+async def get(session: AsyncSession, actor: Actor, entry_id: UUID) -> RowMapping:
+    """One entry of the actor's remit; NotFound for others. Reading it is itself an entry."""
+    found = await session.execute(
+        select(*AuditEntry.__table__.columns).where(AuditEntry.id == entry_id, in_remit_of(actor))
+    )
+    row = found.mappings().first()
+    if row is None:
+        raise NotFound("there is no such entry in your remit")
+    await append(session, entry(actor, "audit.read", found=1, by_entry_id=entry_id))
+    return row
 
 
 async def search(

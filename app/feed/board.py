@@ -11,16 +11,25 @@ from typing import Any
 import asyncpg
 
 from app import clock
+from app.events.catalogue import KINDS
 from app.feed.members import Viewer
 from app.feed.subscriptions import Subscription, Whereabouts, nowhere
 
 SPAN = timedelta(days=7)  # an alarm or a condition of longer ago is no news; it is found in the log
 MOST = 5000
+# Their beginning is an alarm, too, which may be open when the condition is over: then the end belongs to the state.
+_ENDS_TOLD = sorted({kind.family for kind in KINDS.values() if kind.lasts and kind.acknowledge_seconds})
 _OPEN = """
 WITH standing AS (
     SELECT event_id AS id, event_at AS at FROM alarms WHERE closed_at IS NULL AND event_at > now() - $2::interval
     UNION ALL SELECT event_id, event_at FROM conditions WHERE lasts AND event_at > now() - $2::interval
+), ended AS (
+    SELECT event_id AS id, event_at AS at FROM conditions
+    WHERE NOT lasts AND family = ANY($5::text[]) AND event_at > now() - $2::interval AND event_at >= (
+        SELECT min(event_at) FROM alarms WHERE closed_at IS NULL AND event_at > now() - $2::interval
+    )
 ), about AS (
+    SELECT id, at FROM ended UNION
     SELECT id, at FROM standing
     UNION SELECT f.id, f.at FROM standing s JOIN events f ON f.regards_id = s.id AND f.at >= s.at
 )
@@ -38,7 +47,7 @@ async def standing(
 ) -> Sequence[Mapping[str, Any]]:
     """The events up to a position that make up the state, as far as they are wanted and permitted, in order."""
     owners = list({scope.owner_agency_id for scope in viewer.scopes})
-    wanted, values = subscription.condition(5)
-    rows = await connection.fetch(_OPEN.format(wanted=wanted), until, SPAN, owners, MOST, *values)
+    wanted, values = subscription.condition(6)
+    rows = await connection.fetch(_OPEN.format(wanted=wanted), until, SPAN, owners, MOST, _ENDS_TOLD, *values)
     now = clock.now()
     return [row for row in rows if subscription.wants(row, whereabouts) and viewer.may_see(row, now)]

@@ -78,8 +78,9 @@ class Feed:
         keeping = asyncio.create_task(self._keep(), name="feed-keep")
         try:
             while True:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), 1.0)
+                with suppress(TimeoutError):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
+                    async with asyncio.timeout(1.0):
+                        await self._wanted.wait()
                 self._wanted.clear()
                 try:
                     await self._reread_rights()

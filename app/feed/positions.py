@@ -21,14 +21,14 @@ class Positions:
 
     def __init__(self, keys: Keys, epoch: int) -> None:
         # One block is the whole message, and the same position must look the same to all: ECB of one block is a
-        # permutation of the pairs, which is just what is wanted.
-        self._cipher = Cipher(algorithms.AES(keys.derive("feed-position", _BLOCK)), modes.ECB())  # noqa: S305
+        # permutation of the pairs, which is just what is wanted. It keeps nothing from one block to the next.
+        cipher = Cipher(algorithms.AES(keys.derive("feed-position", _BLOCK)), modes.ECB())  # noqa: S305
+        self._encryptor, self._decryptor = cipher.encryptor(), cipher.decryptor()
         self._epoch = epoch
 
     def write(self, number: int) -> str:
         """The position of an event's number: 22 URL-safe characters."""
-        encryptor = self._cipher.encryptor()
-        block = encryptor.update(_LAYOUT.pack(self._epoch, number)) + encryptor.finalize()
+        block = self._encryptor.update(_LAYOUT.pack(self._epoch, number))
         return base64.urlsafe_b64encode(block).rstrip(b"=").decode()
 
     def read(self, position: str) -> int | None:
@@ -39,8 +39,7 @@ class Positions:
             return None
         if len(block) != _BLOCK:
             return None
-        decryptor = self._cipher.decryptor()
-        epoch, number = _LAYOUT.unpack(decryptor.update(block) + decryptor.finalize())
+        epoch, number = _LAYOUT.unpack(self._decryptor.update(block))
         return number if epoch == self._epoch and number >= 0 else None
 
     @property

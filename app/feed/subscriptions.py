@@ -9,6 +9,7 @@ from app.errors import Malformed
 from app.events.catalogue import KINDS, SEVERITIES, WISHES
 from app.registry.areas import GEOD
 
+ENDS = frozenset(kind.name for kind in KINDS.values() if kind.ends)  # they end a state: told however little they weigh
 MOST_SUBSCRIPTIONS = 32
 MOST_ITEMS = 200
 MOST_NAME = 64
@@ -63,7 +64,9 @@ class Subscription:
         """Whether an event row is what was asked for; rights are another question."""
         if self.kinds and self.kinds.isdisjoint(names_of(event["kind"], event["regards_kind"])):
             return False
-        if event["severity"] < self.min_severity or (self.area_ids and self.area_ids.isdisjoint(event["area_ids"])):
+        if event["severity"] < self.min_severity and event["kind"] not in ENDS:
+            return False
+        if self.area_ids and self.area_ids.isdisjoint(event["area_ids"]):
             return False
         if self.incident_id is not None and event["incident_id"] != self.incident_id:
             return False
@@ -84,7 +87,8 @@ class Subscription:
             kinds = [kind for kind in KINDS if not self.kinds.isdisjoint(names_of(kind, ""))]
             narrow("(r.kind = ANY({0}::text[]) OR r.regards_kind = ANY({0}::text[]))", kinds)
         if self.min_severity:
-            narrow("r.severity >= {}", self.min_severity)
+            ends = ",".join(sorted(ENDS))  # of the catalogue, and of nobody else
+            narrow("(r.severity >= {} OR r.kind = ANY('{{" + ends + "}}'::text[]))", self.min_severity)
         if self.area_ids:
             narrow("r.area_ids && {}::uuid[]", list(self.area_ids))
         if self.incident_id is not None:

@@ -33,6 +33,7 @@ from app.models.ledger import (
     AuditCheckpoint,
     AuditEntry,
     AuditLeaf,
+    AuditNode,
     AuditPending,
     EventPending,
     EventPosition,
@@ -43,10 +44,10 @@ from app.models.webhook import DeadLetter, Webhook
 
 __all__ = [
     "AGENCY_KINDS", "GRANT_KINDS", "STATUSES", "UNIT_KINDS", "Agency", "AgencyMove", "Agreement", "Alarm",
-    "Appointment", "Approval", "Area", "Asset", "AuditCheckpoint", "AuditEntry", "AuditLeaf", "AuditPending",
-    "CameraPosition", "Condition", "Credential", "DeadLetter", "Device", "Duty", "Event", "EventKey", "EventPending",
-    "EventPosition", "EventSource", "EventVerdict", "GatewayRecord", "Grant", "IdempotencyKey", "Import",
-    "ImportFinding", "KnownAddress", "LedgerHead", "LoginPace", "Manifest", "ManifestCamera", "Node", "Recorder",
-    "Session", "Showing", "Site", "StreamSource", "Table", "Terminal", "Ticket", "Tour", "Unit", "User", "View",
-    "Webhook",
+    "Appointment", "Approval", "Area", "Asset", "AuditCheckpoint", "AuditEntry", "AuditLeaf", "AuditNode",
+    "AuditPending", "CameraPosition", "Condition", "Credential", "DeadLetter", "Device", "Duty", "Event",
+    "EventKey", "EventPending", "EventPosition", "EventSource", "EventVerdict", "GatewayRecord", "Grant",
+    "IdempotencyKey", "Import", "ImportFinding", "KnownAddress", "LedgerHead", "LoginPace", "Manifest",
+    "ManifestCamera", "Node", "Recorder", "Session", "Showing", "Site", "StreamSource", "Table", "Terminal",
+    "Ticket", "Tour", "Unit", "User", "View", "Webhook",
 ]  # fmt: skip

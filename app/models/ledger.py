@@ -101,6 +101,16 @@ class AuditLeaf(Table):
     leaf_hash: Mapped[bytes]
 
 
+class AuditNode(Table):
+    """The root of a perfect subtree of 256, 65,536, … leaves of the Merkle tree, for proofs by a handful of queries."""
+
+    __tablename__ = "audit_nodes"
+
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)  # 8, 16, 24, …
+    index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[bytes]
+
+
 class AuditCheckpoint(Table):
     """A signed checkpoint (서명 체크포인트) of the tree, with the cosignatures of witnesses."""
 

@@ -5,15 +5,19 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import AwareDatetime
 
-from app.audit import entries
-from app.errors import Malformed
+from app.audit import entries, export
+from app.audit.verify import CONSISTENCY, LEAF_PREFIX, Checkpoint, split_note
+from app.errors import Malformed, NotFound
 from app.routers.dependencies import (
     FIRST_YEAR,
     LAST_YEAR,
     Asker,
+    AskerAlone,
     Cursor,
+    InHouse,
     Limit,
     Transaction,
     answer,
@@ -24,6 +28,7 @@ from app.routers.dependencies import (
 )
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 def _shape(row: Any) -> dict[str, Any]:
@@ -41,6 +46,51 @@ def _shape(row: Any) -> dict[str, Any]:
         "who_and_why": orjson.loads(payload) if isinstance(payload, str | bytes) else payload,
         "digest": row["digest"].hex(),
     }
+
+
+@router.get("/key", responses=problems(401))
+async def key(house: InHouse, _: AskerAlone) -> Response:
+    """The log's name and its public key (a vkey of c2sp.org/signed-note): keep it where nobody can change it."""
+    return answer({"origin": house.notary.origin, "vkey": house.notary.key.vkey})
+
+
+@router.get("/checkpoint", responses=problems(401), response_class=PlainTextResponse)
+async def checkpoint(house: InHouse, _: AskerAlone) -> Response:
+    """The newest signed checkpoint (c2sp.org/tlog-checkpoint): who keeps it can show later what was changed."""
+    async with house.database.bare.acquire() as connection:
+        return PlainTextResponse(await house.notary.publish(connection), headers=NO_STORE)
+
+
+@router.get("/proofs/inclusion", responses=problems(401, 403, 404), response_class=PlainTextResponse)
+async def inclusion(house: InHouse, session: Transaction, actor: Asker, entry_id: UUID) -> Response:
+    """That an entry of your remit is in the log: a tlog-proof (c2sp.org/tlog-proof), to be checked offline."""
+    await entries.get(session, actor, entry_id)
+    async with house.database.bare.acquire() as connection:
+        return PlainTextResponse(await house.notary.proof(connection, entry_id), headers=NO_STORE)
+
+
+@router.get("/proofs/consistency", responses=problems(401, 404), response_class=PlainTextResponse)
+async def consistency(
+    house: InHouse,
+    _: AskerAlone,
+    old: Annotated[int, Query(ge=0, lt=1 << 62)],
+    new: Annotated[int, Query(ge=0, lt=1 << 62)],
+) -> Response:
+    """That the log of `new` entries begins with the log of `old`, unchanged: hashes, to be checked offline."""
+    async with house.database.bare.acquire() as connection:
+        newest = Checkpoint.of_text(split_note(await house.notary.publish(connection))[0]).size
+        if not old <= new <= newest:
+            raise NotFound(f"old and new are sizes of the log, at most {newest}, the smaller one first", field="new")
+        found = await house.notary.consistency(connection, old, new)
+    return PlainTextResponse(f"{CONSISTENCY}\n{export.hashes(found)}", headers=NO_STORE)
+
+
+@router.get("/entries/{entry_id}/leaf", responses=problems(401, 403, 404), response_class=PlainTextResponse)
+async def leaf(session: Transaction, actor: Asker, entry_id: UUID) -> Response:
+    """What of an entry is hashed into the tree: its header, without a person; for `gwanje-audit proof`."""
+    row = await entries.get(session, actor, entry_id)
+    header = entries.leaf_data({str(name): value for name, value in row.items()}).removeprefix(LEAF_PREFIX)
+    return PlainTextResponse(header, headers=NO_STORE)
 
 
 @router.get("/entries", responses=problems(401, 403))

@@ -19,6 +19,7 @@ from app import ledger
 from app.access import sessions
 from app.actor import Actor
 from app.announcements import Announcements
+from app.audit.checkpoints import Notary
 from app.database import Database
 from app.errors import Malformed, NotPermitted
 from app.feed.live import Feed
@@ -68,6 +69,7 @@ class House:
     edge: Edge
     gateways: Gateways
     feed: Feed
+    notary: Notary
     node: str
     greeting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(GREETINGS))
 

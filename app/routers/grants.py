@@ -61,13 +61,15 @@ class Asked(BaseModel):
     exercise: bool = False
 
 
-async def _shape(house: House, given: Given, actor: Actor, wanted: Wanted, protocols: Sequence[str]) -> dict[str, Any]:
+async def _shape(
+    house: House, given: Given, actor: Actor, wanted: Wanted, protocols: Sequence[str], receipt: str
+) -> dict[str, Any]:
     return {
         "grant_id": given.grant_id,
         "camera_id": given.camera_id,
         "expires_at": given.expires_at,
         "streams": await house.gateways.streams(given, wanted, protocols, actor.zone),
-        "receipt": {"entry_id": given.entry_id, "at": given.at},
+        "receipt": {"entry_id": given.entry_id, "at": given.at, "note": receipt},
     }
 
 
@@ -76,12 +78,14 @@ async def _shapes(
 ) -> list[dict[str, Any] | Refusal]:
     """What is told of each camera; a grant whose gateways all fail is taken back, so that none is left without use."""
     wanted = grants.wanted_by(actor, asked)
+    made = {(result.entry_id, result.at) for result in results if isinstance(result, Given)}
+    receipts = await house.notary.receipts(made) if made else {}
 
     async def shaped(result: Given | Refusal) -> dict[str, Any] | Refusal:
         if isinstance(result, Refusal):
             return result
         try:
-            return await _shape(house, result, actor, wanted, asked.protocols)
+            return await _shape(house, result, actor, wanted, asked.protocols, receipts[result.entry_id])
         except GatewayUnavailable as refusal:
             async with house.database.begin() as session:
                 await grants.take_back(session, actor, result)
@@ -115,6 +119,7 @@ async def ask(
         idempotency_key=idempotency_key,
         body=await request.body(),
     )
+    house.notary.check_pending(urgent=asked.is_emergency)
     results = await grants.give(house.database, house.writer, actor, asked, seconds=house.settings.grant_seconds)
     house.poke({ledger.AUDIT.name})
     told = await _shapes(house, actor, asked, results)
@@ -138,10 +143,10 @@ async def renew(grant_id: UUID, actor: AskerAlone, house: InHouse) -> Response:
     async with house.database.begin() as session:
         renewed = await grants.renew(session, actor, grant_id, seconds=house.settings.grant_seconds)
     house.poke({ledger.AUDIT.name})
-    wanted = grants.wanted_by(actor, renewed.request)
-    return answer(
-        await _shape(house, renewed.given, actor, wanted, renewed.request.protocols), status=201, headers=NO_STORE
-    )  # fmt: skip
+    given, asked = renewed.given, renewed.request
+    receipts = await house.notary.receipts([(given.entry_id, given.at)])
+    shape = await _shape(house, given, actor, grants.wanted_by(actor, asked), asked.protocols, receipts[given.entry_id])
+    return answer(shape, status=201, headers=NO_STORE)
 
 
 @router.delete("/grants/{grant_id}", status_code=204, responses=problems(401, 404))

@@ -1,5 +1,7 @@
 """For whoever runs the servers: alive, ready, and in numbers."""
 
+import asyncio
+
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -47,5 +49,6 @@ async def numbers(house: InHouse) -> Response:
     metrics.VIEWERS.set(health.viewers)
     metrics.CAMERAS_WATCHED.set(health.cameras)
     metrics.FEED_MEMBERS.set(len(house.feed.members))
+    metrics.TASKS.set(len(asyncio.all_tasks()))
     metrics.FEED_POSITION.set(house.feed.position)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

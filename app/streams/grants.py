@@ -72,6 +72,11 @@ class Request:
     idempotency_key: str | None = None
     body: bytes = field(default=b"", repr=False)
 
+    @property
+    def is_emergency(self) -> bool:
+        """Whether it claims code 0 or 1; whether it may is another question."""
+        return self.urgency is not None and self.urgency <= 1
+
 
 def check(request: Request) -> None:
     """Refuse a request that cannot be understood, before anything is asked of the database."""

@@ -156,7 +156,8 @@ class Gateways:
             except LOST as error:
                 log.warning("the gateways' table cannot be read: %s", type(error).__name__)
             try:
-                await asyncio.wait_for(self._wake.wait(), BEAT_SECONDS)
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
             self._wake.clear()

@@ -16,7 +16,7 @@ from app import database as db
 from app import ledger
 from app.access.roles import ROLES
 from app.actor import Actor
-from app.audit import entries, tree
+from app.audit import entries, verify
 from app.audit.entries import Entry
 from app.database import Database
 from app.errors import NotPermitted
@@ -103,8 +103,8 @@ async def test_every_entry_becomes_a_leaf_of_the_tree_and_erasure_keeps_it(
         assert size == 32
         assert [row["position"] for row in rows] == list(range(1, 33))
         data = [entries.leaf_data(row) for row in rows]
-        assert [row["leaf_hash"] for row in rows] == [tree.leaf_hash(one) for one in data]
-        assert tree.root(frontier) == definition(data)
+        assert [row["leaf_hash"] for row in rows] == [verify.leaf_hash(one) for one in data]
+        assert verify.Tree(len(data), frontier).root() == definition(data)
 
         superuser = await databases.superuser(name)
         try:

@@ -1,5 +1,6 @@
 """What all drills share: a home that PostgreSQL can reach, and a way to tell what was measured."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,10 @@ Tell = Callable[..., None]
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Path:
-    """A home of its own, where PostgreSQL's account can reach it."""
-    place = shared_home.parent / tmp_path_factory.mktemp("drill").name
-    place.mkdir(exist_ok=True)
+def home(shared_home: Path) -> Path:
+    """A home of its own, where PostgreSQL's account can reach it; test processes share the folder above."""
+    place = Path(tempfile.mkdtemp(prefix="drill-", dir=shared_home.parent))
+    place.chmod(0o755)
     return place
 
 

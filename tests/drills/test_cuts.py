@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 @pytest.mark.parametrize(
     ("cuts", "subscribers"),
-    [(60, 6), pytest.param(1000, 20, marks=[pytest.mark.drill, pytest.mark.timeout(1800)])],
+    [(30, 6), pytest.param(1000, 20, marks=[pytest.mark.drill, pytest.mark.timeout(1800)])],
 )
 async def test_resuming_at_any_byte_gives_every_event_once(
     database: Database, database_url: str, kept: Path, settings: Settings, cuts: int, subscribers: int, tell: Tell

@@ -47,6 +47,14 @@ class Town:
         """How many events have been written down and not yet numbered."""
         return int((await self._fetch("SELECT count(*) AS waiting FROM event_pending"))[0]["waiting"])
 
+    async def processes(self) -> int:
+        """How many processes of the service hear the database's news: those that are up."""
+        rows = await self._fetch(
+            "SELECT count(*) AS up FROM pg_stat_activity"
+            " WHERE application_name = 'gwanje-listen' AND datname = current_database()"
+        )
+        return int(rows[0]["up"])
+
     async def log(self) -> list[Entry]:
         """The events of this town as the database numbered them."""
         rows = await self._fetch(_LOG, self.agency)
@@ -159,17 +167,18 @@ async def all_live(listeners: Sequence[Resuming], seconds: float) -> float:
 
 
 async def heard_all(town: Town, listeners: Sequence[Resuming], seconds: float, *, beats: bool = False) -> None:
-    """Wait until everybody has heard what the log holds for them, or the time is over: the checker then says what is
-    missing. With `beats`, also until each had a heartbeat on its last connection after its last event."""
+    """Wait until everybody is live and has heard the newest event for them, or the time is over: the checker then says
+    what is missing. With `beats`, also until each had a heartbeat on its last connection after its last event."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         behind = await town.pending() > 0
         log = await town.log()
         for one in listeners:
-            wanted = sum(one.record.wants(entry.place) for entry in log)
+            newest = next((entry.id for entry in reversed(log) if one.record.wants(entry.place)), None)
             last = one.record.beats[-1] if one.record.beats else None
             beaten = last is not None and last.hearings == len(one.record.hearings)
-            behind = behind or len({hearing.id for hearing in one.record.hearings}) < wanted or (beats and not beaten)
+            heard = newest is None or any(hearing.id == newest for hearing in reversed(one.record.hearings[-500:]))
+            behind = behind or not heard or not one.live.is_set() or (beats and not beaten)
         if not behind:
             return
         await asyncio.sleep(0.2)

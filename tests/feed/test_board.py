@@ -275,7 +275,7 @@ class Board(RuleBasedStateMachine):
 
 @pytest.mark.parametrize(
     ("examples", "steps"),
-    [(15, 30), pytest.param(200, 50, marks=[pytest.mark.drill, pytest.mark.timeout(3600)])],
+    [(8, 30), pytest.param(200, 50, marks=[pytest.mark.drill, pytest.mark.timeout(3600)])],
 )
 async def test_a_snapshot_and_what_came_since_is_the_state_of_now(
     database: Database, client: httpx.AsyncClient, base_url: str, examples: int, steps: int

@@ -213,7 +213,8 @@ class Running:
         try:
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._recheck_now.wait(), SWEEP_SECONDS)
+                    async with asyncio.timeout(SWEEP_SECONDS):
+                        await self._recheck_now.wait()
                 now = clock.monotonic()
                 self._sweep(now)
                 if self._recheck_now.is_set() or checked_at + RECHECK_SECONDS < now:

@@ -180,7 +180,8 @@ class Watch:
                 log.exception("a mistake of ours; a gateway is looked at again in a moment")
             await asyncio.sleep(APART_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._until_next())
+                async with asyncio.timeout(self._until_next()):
+                    await self._wake.wait()
 
     def _until_next(self) -> float:
         left = [one.view.seconds_left for one in self._carried.values() if one.view.seconds_left is not None]
