@@ -7,7 +7,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import bindparam, select, true
+from sqlalchemy import ARRAY, Uuid, bindparam, func, select, true
 
 from app.access import approvals, sessions
 from app.actor import Actor
@@ -364,6 +364,8 @@ async def operations(town: Town) -> list[tuple[str, str]]:
 def tokens_that_live_for_ever(patch: pytest.MonkeyPatch) -> None:
     known = select(*sessions._ACTOR.selected_columns).select_from(*sessions._ACTOR.get_final_froms())
     patch.setattr(sessions, "_BY_TOKEN", known.where(Session.token_digest == bindparam("sought")))
+    # Who waits for events is looked at again, by the session.
+    patch.setattr(sessions, "_BY_IDS", known.where(Session.id == func.any(bindparam("sought", type_=ARRAY(Uuid())))))
 
 
 ATTACKS = [
