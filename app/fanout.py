@@ -136,11 +136,12 @@ class Outbox:
         """Let go what was put: now, or when the window or the pass is over."""
         if not self._parcels or self._passing is not None:
             return
-        left = self._flushed_at + self._window_seconds - asyncio.get_running_loop().time()
-        if urgent or left <= 0:
+        # A pass is written by the loop after it has been handed over: its time is a part of the storm.
+        loop = asyncio.get_running_loop()
+        if urgent or loop.time() >= self._flushed_at + 2 * self._window_seconds:
             self._flush()
         elif self._window is None:
-            self._window = asyncio.get_running_loop().call_later(left, self._close_window)
+            self._window = loop.call_later(self._window_seconds, self._close_window)
 
     @property
     def busy(self) -> bool:
