@@ -61,7 +61,8 @@ log = logging.getLogger("gwanje")
 
 PARTITION_SECONDS = 6 * 3600
 AGAIN_SECONDS = 1.0
-PATIENCE_SECONDS = 2.0  # without a word from the database, whoever waits for it is told no
+LOOKS = 5
+PATIENCE_SECONDS = 1.8  # without a word from the database, whoever waits for it is told no
 SILENCE_SECONDS = 3.0  # without a word from the embedded PostgreSQL, see whether it still lives
 CONNECTIONS = 170  # shared by all workers; the embedded server takes 200
 PROBLEM = "application/problem+json"
@@ -206,11 +207,11 @@ async def _keep_postgres(settings: Settings, uses: list[postgres.Use], news: Ann
 
 async def _lose_patience(base: database.Database, news: Announcements) -> None:
     """When the database falls silent, nobody waits for it any longer: a no within three seconds is better."""
-    silent = False
+    looks = 0  # one after the other at which it was silent: a loop that stood still hears its news before the fifth
     while True:
         await asyncio.sleep(0.1)
-        before, silent = silent, news.silent_seconds() > PATIENCE_SECONDS
-        if silent and not before:
+        looks = looks + 1 if news.silent_seconds() > PATIENCE_SECONDS else 0
+        if looks == LOOKS:
             log.warning("the database does not answer: what waits for it is given up")
             base.sever()
 
