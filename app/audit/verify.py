@@ -461,7 +461,7 @@ def _entry(line: bytes, tree: Tree, promised: dict[str, Receipt], findings: Find
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text("utf-8")
+        return Path(path).read_text("utf-8").rstrip("\n") + "\n"  # whatever wrote it down may have added one
     except (OSError, UnicodeDecodeError) as error:
         raise Unusable(f"{path} cannot be read: {type(error).__name__}") from None
 

@@ -284,7 +284,7 @@ async def test_the_command_says_in_words_and_by_its_status(
     log.write_bytes(b"nothing")
     assert verify.main(["export", str(log), "--key", vkey]) == 2
     receipt = tmp_path / "receipt"
-    receipt.write_text(house.receipts[0])
+    receipt.write_text(house.receipts[0] + "\n")  # as a shell writes it
     assert verify.main(["receipt", str(receipt), "--key", vkey]) == 0
     receipt.write_text(house.receipts[0].replace("T", "t", 1))
     assert verify.main(["receipt", str(receipt), "--key", vkey]) == 1
