@@ -245,6 +245,17 @@ async def test_the_service_itself_signs_nothing_that_contradicts_what_it_signed(
             await notary.publish(connection)
 
 
+async def test_nor_what_has_grown_since_it_was_rewritten(house: House) -> None:
+    notary = house.notary()
+    async with house.database.bare.acquire() as connection:
+        await notary.publish(connection)
+        await _rewrite(house)
+        await house.append(10)
+        await house.number()
+        with pytest.raises(Wrong):
+            await notary.publish(connection)
+
+
 async def test_contents_are_erased_by_an_entry_that_says_so(house: House) -> None:
     kept = await house.checkpoint()
     row = await house.owner.fetchrow("SELECT id, at FROM audit_entries WHERE id = $1", house.ids[20])

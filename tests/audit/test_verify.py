@@ -100,6 +100,12 @@ def test_a_tree_of_many_leaves_needs_few_stored_hashes() -> None:
     assert sum(last - first + 1 for _, first, last in runs) <= 2 * 256 * 4
 
 
+def test_every_eighth_level_is_stored() -> None:
+    log = Log(65_537)
+    assert {(node.level, node.index) for node in log.nodes} == {(8, number) for number in range(256)} | {(16, 0)}
+    assert next(node.hash for node in log.nodes if node.level == 16) == log.root(0, 65_536)
+
+
 def test_twenty_thousand_changed_proofs_are_all_refused() -> None:
     dice, refused = random.Random(9162), 0
     while refused < 20_000:

@@ -104,6 +104,15 @@ async def test_the_database_finds_what_is_wanted_and_permitted(
     assert found == expected
 
 
+async def test_what_became_of_an_event_is_found_with_it(database: Database, past: Past) -> None:
+    now, last = past.rows[-1]["at"], past.rows[-1]["position"]
+    about = [row for row in past.rows if row["regards_id"] and past.who.may_see(row, now)]
+    for kind in {row["regards_kind"] for row in about}:
+        async with database.bare.acquire() as connection:
+            found, _ = await history.read(connection, past.who, Subscription("x", kinds=frozenset([kind])), 0, last)
+        assert {row["id"] for row in about if row["regards_kind"] == kind} <= {row["id"] for row in found}
+
+
 def test_there_is_something_to_be_found_and_to_be_left_out(past: Past) -> None:
     now = past.rows[-1]["at"]
     mine = [row for row in past.rows if past.who.may_see(row, now)]

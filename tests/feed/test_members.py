@@ -73,6 +73,14 @@ def test_other_rights_are_another_crowd(other: Member) -> None:
     assert len(told(crowds, row())) == 2
 
 
+def test_who_is_told_more_of_the_own_events_alone_is_another_crowd() -> None:
+    crowds, head, keeper = Crowds(), member(person("agency_head")), member(person("admin"))
+    assert head.sight(OTHER) == keeper.sight(OTHER)
+    for one in (head, keeper):
+        subscribe(crowds, one, Subscription("x"))
+    assert len(told(crowds, row())) == 2
+
+
 def test_a_member_of_many_wishes_is_told_once() -> None:
     crowds, one = Crowds(), member()
     subscribe(
