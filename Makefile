@@ -23,7 +23,7 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.lock
 run: $(VENV)/run.stamp   ## a whole control center with a synthetic city, on http://127.0.0.1:8000
 	@exec $(BIN)/gwanje demo
 test: $(VENV)/dev.stamp  ## all tests, against real PostgreSQL, real ffmpeg and simulated cameras
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 check: $(VENV)/dev.stamp ## format, lint, types, floors, tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -31,7 +31,7 @@ check: $(VENV)/dev.stamp ## format, lint, types, floors, tests
 	@$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 bench: $(VENV)/dev.stamp ## ratios of the hot paths, side by side with their floors
-	@for b in grants growth near imports first_frame edge viewers cutting sequencer feed fanout; do $(BIN)/python -m bench.$$b || exit 1; done
+	@for b in grants growth near city_map imports reach first_frame edge viewers cutting sequencer feed fanout audit audited_grants; do $(BIN)/python -m bench.$$b || exit 1; done
 drill: $(VENV)/dev.stamp ## long fault drills
 	@$(BIN)/python -m pytest -m drill --timeout 3600
 format: $(VENV)/dev.stamp

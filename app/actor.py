@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from app.errors import NotPermitted
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -23,8 +25,14 @@ class Actor:
     duty_id: UUID | None = None
     address: str = ""
     zone: str = "default"
+    is_system: bool = False  # a machine's account: it asks on behalf of officers, whom it names
     capabilities: frozenset[str] = field(default_factory=frozenset)
 
     def may(self, capability: str) -> bool:
         """Whether the actor's role has the capability; which cameras it then concerns is for `rights` to say."""
         return capability in self.capabilities
+
+    def must(self, capability: str) -> None:
+        """NotPermitted, which names the capability, unless the actor's role has it."""
+        if not self.may(capability):
+            raise NotPermitted(f"the role {self.role} may not do this; it takes {capability}", missing=capability)

@@ -10,7 +10,7 @@
     ├── MISSING       404 · 4404   it does not exist, or not for you
     │   └── NotFound
     ├── CONFLICT      409 · 4409   it contradicts what stands
-    │   └── Conflict, KeyReused
+    │   └── Conflict, KeyReused, HeadTaken, LeaseEnded
     ├── STALE         412 · 4412   it was changed by someone else meanwhile
     │   └── PreconditionFailed
     ├── TOO_LARGE     413 · 4413   more than is accepted in one piece
@@ -20,7 +20,7 @@
     ├── MOVED         307 · 4322   another gateway carries it now: `location` says where
     │   └── Moved
     ├── UNAVAILABLE   503 · 4353   we cannot do it safely now: come back soon
-    │   └── AuditUnavailable, DatabaseUnavailable, GatewayUnavailable, GatewayFull, CameraFull
+    │   └── AuditUnavailable, DatabaseUnavailable, GatewayUnavailable, GatewayFull, CameraFull, StorageFull
     └── NO_PICTURE    504 · 4354   the camera or its line does not answer
         └── CameraOffline, CameraRefuses
 
@@ -149,6 +149,18 @@ class KeyReused(Refusal):
     kind, code = Kind.CONFLICT, "idempotency_key_reused"
 
 
+class HeadTaken(Refusal):
+    """Somebody else turns this camera, and is as urgent."""
+
+    kind, code = Kind.CONFLICT, "head_taken"
+
+
+class LeaseEnded(Refusal):
+    """A command under a lease that is over; `cause` says why."""
+
+    kind, code = Kind.CONFLICT, "lease_ended"
+
+
 class PreconditionFailed(Refusal):
     kind, code = Kind.STALE, "precondition_failed"
 
@@ -197,6 +209,10 @@ class GatewayFull(Refusal):
 
 class CameraFull(Refusal):
     kind, code = Kind.UNAVAILABLE, "camera_full"
+
+
+class StorageFull(Refusal):
+    kind, code = Kind.UNAVAILABLE, "storage_full"
 
 
 class CameraOffline(Refusal):

@@ -7,9 +7,13 @@ falls behind goes; of what is live only the present counts, so a `LiveListener` 
 
 Below uvicorn the transport is reached by the protocol classes of `app/transports.py`; behind any other ASGI server
 `Pump` gives the same interface through `await send(...)`.
+
+Where nothing waits in a transport, bytes go past it straight to the kernel, and only what the kernel does not take is
+given to the transport: its queue, which is walked once more for each pass, would cost a tenth of all.
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Protocol
@@ -40,16 +44,17 @@ class Listener:
     more is written. `delivered` counts the events that were.
     """
 
-    __slots__ = ("_gone", "_is_closing", "_waiting", "_write", "delivered", "limit", "on_behind", "transport")
+    __slots__ = ("delivered", "descriptor", "gone", "is_closing", "limit", "on_behind", "send", "transport", "waiting")
 
     def __init__(self, transport: Transport, limit: int, on_behind: Callable[[], None]) -> None:
         self.transport = transport
         self.limit = limit
         self.on_behind = on_behind
         self.delivered = 0
-        self._gone = False
+        self.gone = False
+        self.descriptor = _descriptor(transport)
         # Bound once, since they are called for every message of every listener.
-        self._write, self._waiting, self._is_closing = (
+        self.send, self.waiting, self.is_closing = (
             transport.write,
             transport.get_write_buffer_size,
             transport.is_closing,
@@ -57,21 +62,13 @@ class Listener:
 
     def write(self, frames: bytes, events: int = 0) -> bool:
         """Hand over frames that carry so many events; False when the listener is gone or has fallen behind."""
-        if self._gone or self._is_closing():
-            return False
-        if self._waiting() + len(frames) > self.limit:
-            self._gone = True
-            self.on_behind()
-            return False
-        self._write(frames)
-        self.delivered += events
-        return True
+        return broadcast((self,), frames, events) == 1
 
     def leave(self, last: bytes = b"") -> None:
         """Nothing more is written, but for a last word; what waits in a pass that has begun is left out, too."""
-        if last and not self._is_closing():
-            self._write(last)
-        self._gone = True
+        if last and not self.is_closing():
+            self.send(last)
+        self.gone = True
 
 
 class Group:
@@ -193,9 +190,37 @@ class Outbox:
         self._flush()
 
 
+def _descriptor(transport: Transport) -> int:
+    """Of the socket below a transport, to write to it directly; negative where there is none, or TLS stands between."""
+    told = getattr(transport, "get_extra_info", None)
+    if told is None or told("ssl_object") is not None or (connection := told("socket")) is None:
+        return -1
+    return int(connection.fileno())
+
+
 def broadcast(listeners: Iterable[Listener], frames: bytes, events: int = 1) -> int:
     """Write the same frames to each listener; returns to how many. Never waits."""
-    return sum([listener.write(frames, events) for listener in listeners])
+    size, written, write = len(frames), 0, os.write
+    for listener in listeners:  # the hottest loop of the house: nothing is called that need not be
+        if listener.gone or listener.is_closing():  # the descriptor of one that closes may be another's already
+            continue
+        waiting = listener.waiting()
+        if waiting + size > listener.limit:
+            listener.gone = True
+            listener.on_behind()
+            continue
+        if waiting or listener.descriptor < 0:
+            listener.send(frames)
+        else:
+            try:
+                taken = write(listener.descriptor, frames)
+            except OSError:  # it takes nothing just now, or never again: the transport sees to both
+                taken = 0
+            if taken < size:
+                listener.send(frames[taken:])
+        listener.delivered += events
+        written += 1
+    return written
 
 
 class LiveListener:
@@ -203,12 +228,13 @@ class LiveListener:
 
     When more than the limit would wait for it, it misses whole frames, until an entry comes and most of what waited
     has been taken. `tell(frames, seconds)` makes the frame that says what it missed, for a protocol that has one;
-    `on_begin` is called whenever it begins (anew), `on_behind` once, when it has been behind for 10 s.
+    `on_begin` is called whenever it begins (anew), `on_behind` once, when it has been behind for 10 s. `begun` while it
+    is given every frame, as it comes; `bytes` are those that it was given.
     """
 
     __slots__ = (
-        "_begun", "_behind_since", "_is_closing", "_missed_frames", "_missed_seconds", "_opening", "_waiting", "_write",
-        "bytes", "on_begin", "on_behind", "tell", "transport",
+        "_behind_since", "_missed_frames", "_missed_seconds", "_opening", "begun", "bytes", "descriptor", "is_closing",
+        "on_begin", "on_behind", "send", "tell", "transport", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -222,47 +248,43 @@ class LiveListener:
         self.transport = transport
         self.on_behind, self.on_begin, self.tell = on_behind, on_begin, tell
         self.bytes = 0
+        self.descriptor = _descriptor(transport)
         self._opening = b""
-        self._begun = False
+        self.begun = False
         self._behind_since: float | None = None
         self._missed_frames, self._missed_seconds = 0, 0.0
         # Bound once, since they are called for every frame of every listener.
-        self._write, self._waiting, self._is_closing = (
+        self.send, self.waiting, self.is_closing = (
             transport.write,
             transport.get_write_buffer_size,
             transport.is_closing,
         )
 
-    @property
-    def begun(self) -> bool:
-        """It is given every frame, as it comes."""
-        return self._begun
-
     def begin(self, opening: bytes) -> None:
         """Begin (anew) with the next entry; `opening` goes before it."""
-        self._opening, self._begun = opening, False
+        self._opening, self.begun = opening, False
 
     def say(self, frame: bytes) -> None:
         """Write a small message now, between frames; who is behind is not told."""
-        if self._behind_since is None and not self._is_closing():
+        if self._behind_since is None and not self.is_closing():
             self._put(frame)
 
     def offer(self, frame: bytes, limit: int, *, entry: bool, seconds: float) -> bool:
         """Write one frame, or miss it; False when it has been behind for too long. `seconds` is what is missed."""
-        if self._is_closing():
+        if self.is_closing():
             return True
-        if self._begun and self._waiting() + len(frame) <= limit:
-            self._write(frame)
+        if self.begun and self.waiting() + len(frame) <= limit:
+            self.send(frame)
             self.bytes += len(frame)
             return True
-        if not self._begun and entry and self._waiting() <= limit // _LOW_PART:
+        if not self.begun and entry and self.waiting() <= limit // _LOW_PART:
             self._enter(frame)
             return True
-        if self._begun or self._behind_since is not None:
+        if self.begun or self._behind_since is not None:
             self._missed_frames += 1
             self._missed_seconds += seconds
-        if self._begun:
-            self._begun, self._behind_since = False, clock.monotonic()
+        if self.begun:
+            self.begun, self._behind_since = False, clock.monotonic()
         return self._behind_since is None or clock.monotonic() - self._behind_since <= BEHIND_SECONDS
 
     def _enter(self, frame: bytes) -> None:
@@ -271,12 +293,12 @@ class LiveListener:
         if self._opening:
             self._put(self._opening)
         self._put(frame)
-        self._opening, self._begun, self._behind_since = b"", True, None
+        self._opening, self.begun, self._behind_since = b"", True, None
         self._missed_frames, self._missed_seconds = 0, 0.0
         self.on_begin()
 
     def _put(self, frame: bytes) -> None:
-        self._write(frame)
+        self.send(frame)
         self.bytes += len(frame)
 
 
@@ -284,9 +306,19 @@ def broadcast_live(
     listeners: Iterable[LiveListener], frame: bytes, *, entry: bool, seconds: float, limit: int = VIDEO_LIMIT
 ) -> None:
     """Offer one frame to each listener. Never waits; who is sent away is told so when all have been served."""
-    lagging = [
-        listener for listener in listeners if not listener.offer(frame, limit, entry=entry, seconds=seconds)
-    ]  # `on_behind` may change what `listeners` iterates over
+    size, lagging, write = len(frame), [], os.write  # `on_behind` may change what `listeners` iterates over
+    fits = size <= limit
+    for listener in listeners:  # the hottest loop of the edge: most have begun, and nothing waits for them
+        if fits and listener.begun and listener.descriptor >= 0 and not (listener.is_closing() or listener.waiting()):
+            try:
+                taken = write(listener.descriptor, frame)
+            except OSError:  # as in `broadcast`
+                taken = 0
+            if taken < size:
+                listener.send(frame[taken:])
+            listener.bytes += size
+        elif not listener.offer(frame, limit, entry=entry, seconds=seconds):
+            lagging.append(listener)
     for listener in lagging:
         listener.on_behind()
 

@@ -4,13 +4,14 @@ A transaction appends rows without a position. A *sequencer* (whichever process 
 gives batches of committed rows gapless numbers in one transaction and announces the batch with one NOTIFY. Order is a
 property of the log: an id tells nothing about it, because transactions commit in another order than they begin.
 
-A process that has just committed pokes its own sequencer; a tick of a second picks up what a dead process left.
+The events can be numbered by the very transaction that writes them, if nobody else numbers just then (`AT_ONCE`).
+Otherwise a process that has just committed pokes its own sequencer; what a dead process left is asked for once a second
+(`Ledger.waits`).
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -25,7 +26,8 @@ from app.models import AuditEntry, AuditLeaf, AuditPending, Event, EventPending,
 log = logging.getLogger("gwanje.ledger")
 
 BATCH = 2000
-TICK_SECONDS = 1.0
+AT_ONCE = 100  # as many events, its own and others', a transaction that writes some also numbers; more it leaves
+AGAIN_SECONDS = 1.0
 _APPENDED = "ledgers_appended_to"
 
 
@@ -37,6 +39,8 @@ class Grown:
     frontier: list[bytes]
     beside: tuple[str, list[Any]] | None = None
 
+
+Rows = Sequence[Mapping[str, Any]]
 
 # What a ledger does with a batch in the transaction that numbers it: from the size so far, the tree's frontier and
 # the rows in their order.
@@ -51,10 +55,25 @@ class Ledger:
     rows: Any
     pending: Any
     positions: Any
+    numbered_by: str = "r.*"
+    """The columns of a row that `OnBatch` is given."""
+
+    @property
+    def end(self) -> str:
+        """The question for the last position."""
+        return f"SELECT position FROM ledger_heads WHERE ledger = '{self.name}'"  # noqa: S608 - our own name
+
+    @property
+    def waits(self) -> str:
+        """The question whether rows wait for a position."""
+        return f"SELECT EXISTS (SELECT FROM {self.pending.__tablename__})"  # noqa: S608 - our own table
 
 
 EVENTS = Ledger("events", Event, EventPending, EventPosition)
-AUDIT = Ledger("audit", AuditEntry, AuditPending, AuditLeaf)
+AUDIT = Ledger(
+    "audit", AuditEntry, AuditPending, AuditLeaf,
+    ", ".join(f"r.{column.name}" for column in AuditEntry.__table__.columns if column.name not in ("payload", "salt")),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,7 +124,7 @@ async def sequence(connection: asyncpg.Connection, ledger: Ledger, on_batch: OnB
     async with connection.transaction(isolation="read_committed"):
         locked = await connection.fetchrow("SELECT head, frontier FROM ledger_lock($1)", ledger.name)
         pending = await connection.fetch(
-            f"SELECT r.* FROM {ledger.pending.__tablename__} p "  # noqa: S608 - names of our own tables
+            f"SELECT {ledger.numbered_by} FROM {ledger.pending.__tablename__} p "  # noqa: S608 - our own names
             f"JOIN {ledger.rows.__tablename__} r ON r.id = p.id AND r.at = p.at "
             "ORDER BY p.urgency DESC, p.arrival LIMIT $1",
             limit,
@@ -122,48 +141,47 @@ async def sequence(connection: asyncpg.Connection, ledger: Ledger, on_batch: OnB
 
 
 class Sequencer:
-    """Numbers one ledger for as long as `run` runs; `poke` after a commit, or wait for the tick."""
+    """Numbers one ledger for as long as `run` runs and somebody pokes."""
 
-    def __init__(self, database: Database, ledger: Ledger, on_batch: OnBatch | None = None) -> None:
+    def __init__(
+        self, database: Database, ledger: Ledger, on_batch: OnBatch | None = None, *, gather_seconds: float = 0.0
+    ) -> None:
         self._database = database
         self._ledger = ledger
         self._on_batch = on_batch
-        self._wanted = asyncio.Event()
+        self._gather_seconds = gather_seconds
+        self.numbered: Callable[[], None] = lambda: None
+        """Called when rows have got their positions here, before the announcement of it comes round."""
+        self.wanted = asyncio.Event()
 
     def poke(self) -> None:
-        self._wanted.set()
+        self.wanted.set()
 
     async def run(self) -> None:
         while True:
-            with suppress(TimeoutError):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._wanted.wait()
-            poked = self._wanted.is_set()
-            self._wanted.clear()
+            await self.wanted.wait()
+            self.wanted.clear()
             try:
-                await self.catch_up(poked=poked)
+                await self.catch_up()
+                await asyncio.sleep(self._gather_seconds)  # what comes meanwhile is numbered together
             except LOST as error:
                 log.warning("ledger %s waits for the database: %s", self._ledger.name, type(error).__name__)
-                await asyncio.sleep(TICK_SECONDS)
+                self.wanted.set()
+                await asyncio.sleep(AGAIN_SECONDS)
 
-    async def catch_up(self, *, poked: bool = True) -> int:
-        """Number everything that is committed; returns how many rows. A tick looks before it takes the lock."""
+    async def catch_up(self) -> int:
+        """Number everything that is committed; returns how many rows."""
         total = 0
         async with self._database.bare.acquire() as connection:
-            if not poked and not await connection.fetchval(
-                f"SELECT EXISTS (SELECT FROM {self._ledger.pending.__tablename__})"  # noqa: S608 - our own table
-            ):
-                return 0
             while numbered := await sequence(connection, self._ledger, self._on_batch):
                 total += numbered
+                self.numbered()
                 if numbered < BATCH:
                     break
         return total
 
 
-async def read(
-    connection: asyncpg.Connection, ledger: Ledger, after: int, limit: int = BATCH
-) -> Sequence[asyncpg.Record]:
+async def read(connection: asyncpg.Connection, ledger: Ledger, after: int, limit: int = BATCH) -> Rows:
     """Rows after a position, in order, each with its `position`."""
     return await connection.fetch(  # type: ignore[no-any-return]
         f"SELECT p.position, r.* FROM {ledger.positions.__tablename__} p "  # noqa: S608 - names of our own tables

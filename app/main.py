@@ -8,26 +8,27 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-import orjson
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import Response
-from sqlalchemy import text
 from starlette.exceptions import HTTPException
-from starlette.routing import compile_path
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import __version__, clock, database, ids, ledger, logs, metrics, postgres
+from app import __version__, answers, database, ids, ledger, logs, postgres, upkeep
 from app.announcements import Announcements
 from app.audit import entries
 from app.audit.checkpoints import Notary
-from app.errors import DatabaseUnavailable, Refusal
+from app.audit.witness import of_house, read_logs
+from app.audit.witnesses import Witnesses, read_witnesses
+from app.errors import Refusal
 from app.feed.alarms import keep as keep_alarms
 from app.feed.live import Feed
+from app.feed.reporting import Reporting
+from app.feed.telling import Footage
 from app.feed.webhooks.rounds import Webhooks
 from app.keys import Keys
 from app.ledger import Sequencer
+from app.registry.addresses import networks_of
+from app.registry.imports.running import Importing
 from app.routers import (
     agencies,
     alarms,
@@ -35,44 +36,59 @@ from app.routers import (
     assets,
     audit,
     cameras,
+    collections,
+    devices,
+    erasures,
     event_sources,
     events,
+    exports,
     feed,
     gateways,
     grants,
     health,
+    imports,
     media,
+    numbers,
+    organisation,
+    places,
+    provisions,
+    ptz,
+    register,
+    registers,
+    reports,
+    reviews,
     revocations,
     sessions,
     streams,
+    subject_requests,
     terminals,
+    tiles,
     walls,
     webhooks,
+    witness,
 )
-from app.routers.dependencies import House, bounded
+from app.routers.dependencies import House
 from app.settings import Settings
-from app.streams import manifests
+from app.streams import late, manifests
 from app.streams.embedded.edge import Edge
 from app.streams.mediamtx import Config, MediaMtx
+from app.streams.onvif.listening import Listening
 from app.streams.placement import Gateways
+from app.streams.ptz.heads import Heads
+from app.streams.reach.watch import Reach
 from app.streams.writer import Writer
 
 log = logging.getLogger("gwanje")
 
-PARTITION_SECONDS = 6 * 3600
-AGAIN_SECONDS = 1.0
-LOOKS = 5
-PATIENCE_SECONDS = 1.8  # without a word from the database, whoever waits for it is told no
-SILENCE_SECONDS = 3.0  # without a word from the embedded PostgreSQL, see whether it still lives
 CONNECTIONS = 170  # shared by all workers; the embedded server takes 200
-PROBLEM = "application/problem+json"
-NO_REFERRER = (b"referrer-policy", b"no-referrer")  # addresses of footage are secrets, whatever page they stand in
+GATHER_SECONDS = 0.1  # audit entries become leaves together: nobody waits for theirs, checkpoints come by the second
 DOORS = (
     feed, events, sessions, terminals, cameras, agencies, assets, approvals, grants, revocations, walls, gateways,
-    media, event_sources, alarms, webhooks, audit, streams, health,
+    media, event_sources, alarms, webhooks, audit, provisions, registers, reviews, subject_requests, reports, tiles,
+    collections, numbers, places, organisation, erasures, witness, imports, exports, register, devices, ptz,
+    streams, health,
 )  # fmt: skip
 EDGE_DOORS = (streams, health)
-MOST_FIELDS, MOST_SAID = 20, 200  # an answer is not a copy of the question
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -97,13 +113,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for door in EDGE_DOORS if settings.role == "edge" else DOORS:
         app.include_router(door.router)
-    app.add_exception_handler(Refusal, _refuse)
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(HTTPException, _not_ours)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Refusal, answers.refuse)
+    app.add_exception_handler(RequestValidationError, answers.malformed)
+    app.add_exception_handler(HTTPException, answers.not_ours)
+    app.add_exception_handler(Exception, answers.unexpected)
     for error in database.LOST:
-        app.add_exception_handler(error, _database_lost)
-    app.add_middleware(Observed)
+        app.add_exception_handler(error, answers.database_lost)
+    app.add_middleware(answers.Observed)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -115,17 +131,19 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
         url = settings.database_url
         if not url:
             uses = [await asyncio.to_thread(postgres.start, settings)]
-            stack.push_async_callback(asyncio.to_thread, _release, uses)
+            stack.push_async_callback(asyncio.to_thread, upkeep.release, uses)
             url = uses[0].server.app_url
-        pool = max(2, min(10, CONNECTIONS // settings.workers - 5))
+        pool = max(2, min(10, CONNECTIONS // settings.workers - 7))
         base = await stack.enter_async_context(database.connect(url, pool_size=pool))
         keys = Keys(settings.secret_key)
         node = f"{settings.node}/{secrets.token_hex(4)}"
         news = Announcements(url)
         sequencers = {
             ledger.EVENTS.name: Sequencer(base, ledger.EVENTS),
-            ledger.AUDIT.name: Sequencer(base, ledger.AUDIT, entries.grow_tree),
+            ledger.AUDIT.name: Sequencer(base, ledger.AUDIT, entries.grow_tree, gather_seconds=GATHER_SECONDS),
         }
+        for each in (ledger.EVENTS, ledger.AUDIT):
+            news.wake(each.waits, sequencers[each.name].wanted)
         writer = Writer(base, sequencers[ledger.AUDIT.name].poke)
         edge = Edge(settings, keys, base, writer, news, node)
         placed = Gateways(base, keys, news)
@@ -142,10 +160,21 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
         edge.elsewhere = placed.elsewhere
         await placed.refresh()
         live = Feed(base, news, keys)
+        reporting = Reporting(base, partial(_follow, live, sequencers[ledger.EVENTS.name]))
+        live.is_written_to = lambda: reporting.is_writing
         notary = Notary(base, keys, settings.origin, news)
         if settings.role == "service":
             await live.start()
-        house = House(settings, keys, base, news, sequencers, writer, edge, placed, live, notary, node)
+            sequencers[ledger.EVENTS.name].numbered = live.look
+        witness_of = (of_house(keys, settings.witness_name), read_logs(settings.witness_logs))
+        await upkeep.note_key(base, keys, node)
+        heads = Heads(
+            base, keys, writer, news, networks_of(settings.allow_camera_networks), settings.camera_ca_file
+        )  # fmt: skip
+        house = House(
+            settings, keys, base, news, sequencers, writer, edge, placed, live, reporting, notary, witness_of, node,
+            heads,
+        )  # fmt: skip
         works: dict[str, Callable[[], Awaitable[None]]] = {
             "news": news.run,
             "events": sequencers[ledger.EVENTS.name].run,
@@ -153,22 +182,17 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
             "writer": writer.run,
             "edge": edge.watch,
             "gateways": placed.run,
+            "spool": partial(late.keep_imported, writer, edge.spool, keys, news, settings.spool_bytes),
             "manifests": partial(manifests.keep_sealed, writer),
-            "partitions": partial(_keep_partitions, base),
-            "patience": partial(_lose_patience, base, news),
+            "partitions": partial(upkeep.keep_partitions, base),
+            "patience": partial(upkeep.lose_patience, base, news),
         }
         works |= {f"gateway {driver.name}": driver.watch for driver in drivers}
         if settings.role == "service":
-            webhooks_carried = Webhooks(base, keys, settings, news, node)
-            works |= {
-                "feed": live.run,
-                "notary": notary.run,
-                "alarms": partial(keep_alarms, base, house.poke),
-                "webhooks": webhooks_carried.run,
-            }
+            works |= _works_of_service(house)
         if not settings.database_url:
-            works["postgres"] = partial(_keep_postgres, settings, uses, news)
-        running = [asyncio.create_task(_keep_going(name, work), name=name) for name, work in works.items()]
+            works["postgres"] = partial(upkeep.keep_postgres, settings, uses, news)
+        running = [asyncio.create_task(upkeep.keep_going(name, work), name=name) for name, work in works.items()]
         try:
             yield house
         finally:
@@ -178,6 +202,28 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
             await asyncio.gather(*running, return_exceptions=True)
 
 
+def _works_of_service(house: House) -> dict[str, Callable[[], Awaitable[None]]]:
+    """What an edge of its own does not do."""
+    settings, keys, base, news, node = house.settings, house.keys, house.database, house.news, house.node
+    at_cameras = (base, keys, house.writer, node, networks_of(settings.allow_camera_networks), settings.camera_ca_file)
+    works: dict[str, Callable[[], Awaitable[None]]] = {
+        "feed": house.feed.run,
+        "notary": house.notary.run,
+        "alarms": partial(keep_alarms, base, news, house.poke),
+        "reports": partial(upkeep.keep_reports, base, settings, house.poke),
+        "webhooks": Webhooks(base, keys, settings, news, node).run,
+        "footage": Footage(base, news, house.sequencers[ledger.EVENTS.name].poke).run,
+        "imports": Importing(base, settings.home, settings.node, node, news, house.poke).run,
+        "heads": house.heads.run,
+        "listening": Listening(*at_cameras).run,
+    }
+    if known := read_witnesses(settings.witnesses):
+        works["witnesses"] = Witnesses(base, house.notary, known).run
+    if settings.reach_seconds:
+        works["reach"] = Reach(*at_cameras, news, period=settings.reach_seconds).run
+    return works
+
+
 def _mediamtx(
     settings: Settings, keys: Keys, base: database.Database, writer: Writer, news: Announcements
 ) -> list[MediaMtx]:
@@ -185,35 +231,11 @@ def _mediamtx(
     return [MediaMtx(config, settings, keys, base, writer, news) for config in configs]
 
 
-def _release(uses: list[postgres.Use]) -> None:
-    for use in uses:
-        use.release()
-
-
-async def _keep_postgres(settings: Settings, uses: list[postgres.Use], news: Announcements) -> None:
-    """An embedded server that died is started again, by whichever process notices first."""
-    while True:
-        await asyncio.sleep(1)
-        if news.silent_seconds() < SILENCE_SECONDS:
-            continue
-        try:
-            uses.append(await asyncio.to_thread(postgres.start, settings))
-        except Refusal as refusal:
-            log.warning("PostgreSQL cannot be started: %s", refusal.detail)
-        else:
-            await asyncio.to_thread(_release, [uses.pop(0)])
-            await asyncio.sleep(SILENCE_SECONDS)
-
-
-async def _lose_patience(base: database.Database, news: Announcements) -> None:
-    """When the database falls silent, nobody waits for it any longer: a no within three seconds is better."""
-    looks = 0  # one after the other at which it was silent: a loop that stood still hears its news before the fifth
-    while True:
-        await asyncio.sleep(0.1)
-        looks = looks + 1 if news.silent_seconds() > PATIENCE_SECONDS else 0
-        if looks == LOOKS:
-            log.warning("the database does not answer: what waits for it is given up")
-            base.sever()
+def _follow(live: Feed, sequencer: Sequencer, numbered: ledger.Rows) -> None:
+    """Events were written: they are handed on if they were numbered, all of them, else they are numbered next."""
+    live.take(numbered)
+    if not numbered:
+        sequencer.poke()
 
 
 async def drain(house: House) -> None:
@@ -224,143 +246,6 @@ async def drain(house: House) -> None:
     with suppress(*database.LOST):
         await house.sequencers[ledger.AUDIT.name].catch_up()
         await house.sequencers[ledger.EVENTS.name].catch_up()
-
-
-async def _keep_going(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """What a process does for as long as it serves: begun again after an accident, which is told."""
-    while True:
-        try:
-            await work()
-        except Exception:
-            log.exception("the task %s ended by an error; it begins again", name)
-        await asyncio.sleep(AGAIN_SECONDS)
-
-
-async def _keep_partitions(base: database.Database) -> None:
-    """Next months' partitions are made long before they are needed."""
-    while True:
-        try:
-            async with base.begin() as session:
-                await session.execute(text("SELECT make_partitions(3)"))
-        except database.LOST as error:
-            log.warning("partitions could not be made: %s", type(error).__name__)
-        await asyncio.sleep(PARTITION_SECONDS)
-
-
-# The one place where a no becomes an answer
-
-
-def problem(refusal: Refusal) -> Response:
-    """A refusal as RFC 9457 problem+json."""
-    headers = {"Cache-Control": "no-store"}
-    if refusal.retry_after_seconds is not None:
-        headers["Retry-After"] = str(refusal.retry_after_seconds)
-    if refusal.kind.status == 401:  # noqa: PLR2004 - RFC 9110 asks for the challenge with this status
-        headers["WWW-Authenticate"] = 'Bearer realm="gwanje"'
-    if "location" in refusal.extra:
-        headers["Location"] = refusal.extra["location"]
-    return Response(orjson.dumps(refusal.problem(), default=str), refusal.kind.status, headers, PROBLEM)
-
-
-def _plain_problem(status: int, code: str, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    body = {"type": f"urn:gwanje:problem:{code}", "title": title, "status": status, "code": code, "detail": detail}
-    return Response(orjson.dumps(body), status, headers, PROBLEM)
-
-
-async def _refuse(_: Request | WebSocket, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return problem(error)
-
-
-async def _malformed(_: Request, error: Exception) -> Response:
-    """What FastAPI could not parse, in our shape: every field with what was expected, never with what was sent."""
-    assert isinstance(error, RequestValidationError)
-    fields = [
-        {"field": _field(item["loc"]), "expected": item["msg"][:MOST_SAID]} for item in error.errors()[:MOST_FIELDS]
-    ]
-    if any(item["type"] == "json_invalid" for item in error.errors()):
-        return _plain_problem(400, "not_json", "The body is no JSON", "the body is not valid JSON in UTF-8")
-    detail = "; ".join(f"{item['field']}: {item['expected']}" for item in fields[:5])
-    body = {
-        "type": "urn:gwanje:problem:malformed",
-        "title": "The request cannot be understood",
-        "status": 422,
-        "code": "malformed",
-        "detail": detail,
-        "field": fields[0]["field"] if fields else "",
-        "fields": fields,
-    }
-    return Response(orjson.dumps(body), 422, None, PROBLEM)
-
-
-def _field(location: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in location[1:] or location)[:MOST_SAID]
-
-
-async def _not_ours(request: Request, error: Exception) -> Response:
-    """Refusals of the framework: unknown paths, wrong methods, broken bodies."""
-    assert isinstance(error, HTTPException)
-    codes = {404: "no_such_path", 405: "method_not_allowed", 400: "bad_request", 413: "too_large"}
-    code = codes.get(error.status_code, f"http_{error.status_code}")
-    headers = dict(error.headers or {})
-    if "Allow" in headers:  # the framework knows the first route of a path only
-        headers["Allow"] = ", ".join(_methods(request)) or headers["Allow"]
-    return _plain_problem(error.status_code, code, "This request cannot be served", str(error.detail), headers)
-
-
-def _methods(request: Request) -> list[str]:
-    """The methods that this path answers to (RFC 9110 §10.2.1)."""
-    paths = request.app.openapi()["paths"]
-    path = request.url.path
-    return sorted(
-        method.upper() for pattern, known in paths.items() if compile_path(pattern)[0].match(path) for method in known
-    )
-
-
-async def _database_lost(_: Request, error: Exception) -> Response:
-    log.warning("the database does not answer: %s", type(error).__name__)
-    return problem(
-        DatabaseUnavailable("the database does not answer; try again in a moment", retry_after_seconds=2)
-    )  # fmt: skip
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    if database.lost(error):
-        return await _database_lost(request, error)
-    log.error("an unexpected error", exc_info=error)
-    return _plain_problem(500, "unexpected", "An error of ours", "something went wrong on our side; it was logged")
-
-
-class Observed:
-    """Counts and logs requests by their route, never by their path: paths of streams are secrets. Pure ASGI."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began = clock.monotonic()
-        status = 500
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = message.setdefault("headers", [])
-                if not any(name == b"referrer-policy" for name, _ in headers):
-                    message["headers"] = [*headers, NO_REFERRER]
-                route = getattr(scope.get("route"), "path", "none")
-                metrics.REQUESTS.labels(scope["method"], route, status).inc()
-                metrics.SECONDS.labels(route).observe(clock.monotonic() - began)
-                log.debug(
-                    "answered",
-                    extra={"method": scope["method"], "route": route, "status": status},
-                )
-            await send(message)
-
-        await self._app(scope, bounded(receive), watched)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -387,7 +272,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                     documented = operation["responses"].get(status)
                     if documented and "HTTPValidationError" in str(documented):
                         operation["responses"][status]["content"] = {
-                            PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}
+                            answers.PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}
                         }
                 if "401" in operation["responses"]:
                     operation["security"] = [{"bearer": []}]

@@ -5,6 +5,7 @@ closes its doors, then its database.
 """
 
 import ctypes
+import gc
 import logging
 import multiprocessing
 import os
@@ -19,12 +20,14 @@ from multiprocessing.context import SpawnProcess
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from app.main import create_app, drain
+from app import clock
 from app.settings import Settings
 
 log = logging.getLogger("gwanje.server")
 
 GRACE_SECONDS = 8
+LOOK_SECONDS = 0.25
+AGAIN_SECONDS = 1.0  # until a replacement that could not start is tried again
 _PR_SET_PDEATHSIG = 1
 _spawn = multiprocessing.get_context("spawn")
 
@@ -32,9 +35,16 @@ _spawn = multiprocessing.get_context("spawn")
 class Server(uvicorn.Server):
     """uvicorn's server, which drains the house before it waits for connections to end."""
 
+    async def main_loop(self) -> None:
+        """Look whether to stop, and what day it is, when everything else looks: it would be ten times a second."""
+        while not await self.on_tick(0):
+            await clock.beat(LOOK_SECONDS)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         house = self.lifespan.state.get("house")
         if house is not None:
+            from app.main import drain
+
             await drain(house)
         await super().shutdown(sockets)
 
@@ -49,7 +59,12 @@ class Worker(Server):
 
 
 def config(settings: Settings) -> uvicorn.Config:
-    """How uvicorn runs the service in this process."""
+    """How uvicorn runs the service in this process. Loads it: a parent of workers never does."""
+    gc.disable()  # modules that load leave no garbage, and looking for it took a fifth of the start
+    try:
+        from app.main import create_app
+    finally:
+        gc.enable()
     return uvicorn.Config(
         create_app(settings),
         host=settings.host,
@@ -96,13 +111,20 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 def _supervise(settings: Settings, listening: socket.socket, stopping: threading.Event) -> None:
-    """Keep the workers running until told to stop: one that dies is replaced, one that cannot start ends it all."""
+    """Keep the workers running until told to stop: one that dies is replaced.
+
+    One of the first that cannot start ends it all: something is configured wrongly. A replacement that cannot start is
+    tried again, since the database may be away just now, and the others carry on.
+    """
     processes = [_start(settings, listening) for _ in range(settings.workers)]
+    first = set(processes)
     try:
         while not stopping.wait(0.2):
             for number, process in enumerate(processes):
-                if process.exitcode == STARTUP_FAILURE:
+                if process.exitcode == STARTUP_FAILURE and process in first:
                     raise RuntimeError("a worker cannot start; its log says why")
+                if process.exitcode == STARTUP_FAILURE and stopping.wait(AGAIN_SECONDS):
+                    break
                 if process.exitcode is not None:
                     log.warning("worker %s ended with %s; it is replaced", process.pid, process.exitcode)
                     processes[number] = _start(settings, listening)

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     camera_ca_file: Path | None = Field(
         None, description="PEM file of authorities that sign cameras' certificates, besides the system's own"
     )
+    reach_seconds: float = Field(
+        30, ge=0, le=3600, description="how often each camera is knocked at to see whether it can be reached; 0: never"
+    )
     secret_key_file: Path | None = Field(None, description="file with the deployment key; default <home>/secret.key")
     session_hours: float = Field(12, gt=0, le=24, description="life of a sign-in, in hours: one shift")
     grant_seconds: int = Field(
@@ -58,6 +61,10 @@ class Settings(BaseSettings):
     allow_webhook_networks: str = Field(
         "", description="comma-separated networks that webhooks may lead to besides public addresses"
     )
+    publish_within_days: int = Field(
+        30, ge=1, le=365, description="days within which out-of-purpose provisions are to be made public (PIPA 18(4))"
+    )
+    publish_for_days: int = Field(10, ge=1, le=3650, description="days for which such a publication stays posted")
     node: str = Field(
         "gwanje", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="name of this node in ids and the audit"
     )
@@ -66,6 +73,33 @@ class Settings(BaseSettings):
         pattern=r"^[^\s+]{0,200}$",
         description="name of the audit log in signed checkpoints, such as cctv.example/audit; empty: <node>/audit",
     )
+    review_sample: int = Field(30, ge=1, le=500, description="accesses drawn at random for each month's review")
+    review_days: int = Field(15, ge=1, le=365, description="days in which a review is to be signed")
+    subject_request_days: int = Field(
+        10, ge=1, le=90, description="calendar days in which a data subject's request is to be answered"
+    )
+    subject_extension_days: int = Field(
+        10, ge=1, le=90, description="calendar days by which that may be put off, with its reason"
+    )
+    subject_keep_days: int = Field(
+        365, ge=1, le=3660, description="days after which it is erased who had asked, once a request is closed"
+    )
+    audit_contents_days: int = Field(
+        730, ge=365, le=36_500, description="how long entries keep what they say of persons; then `gwanje audit erase`"
+    )
+    audit_days: int = Field(
+        1825, ge=365, le=36_500, description="how long entries themselves are kept; then `gwanje audit drop-period`"
+    )
+    witnesses: str = Field(
+        "", description="witnesses that cosign this log once a minute: `URL VKEY`, separated by commas"
+    )
+    witness_logs: str = Field(
+        "", description="vkeys of other agencies' logs that this service cosigns as their witness, separated by spaces"
+    )
+    spool_hours: float = Field(
+        4, gt=0, le=72, description="how long owners watch on while the database is away, their views spooled locally"
+    )
+    spool_megabytes: int = Field(64, ge=1, le=4096, description="room for what is spooled in one such time")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     @model_validator(mode="after")
@@ -78,6 +112,8 @@ class Settings(BaseSettings):
         for one in self.gateways:
             if one not in ("embedded", "edges") and not one.startswith(("mediamtx+http://", "mediamtx+https://")):
                 raise ValueError("GWANJE_GATEWAY is embedded, edges, or mediamtx+http://host:9997, not what was given")
+        if self.audit_days < self.audit_contents_days:
+            raise ValueError("GWANJE_AUDIT_DAYS is not shorter than GWANJE_AUDIT_CONTENTS_DAYS")
         _ = self.public_urls
         return self
 
@@ -104,6 +140,11 @@ class Settings(BaseSettings):
         return self.audit_origin or f"{self.node}/audit"
 
     @property
+    def witness_name(self) -> str:
+        """The name under which this service is a witness of others' logs."""
+        return f"{self.origin}/witness"
+
+    @property
     def host(self) -> str:
         return self.bind.rpartition(":")[0].strip("[]")
 
@@ -119,6 +160,15 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Sockets and locks of the running processes."""
         return self.home.absolute() / "run"
+
+    @property
+    def spool_folder(self) -> Path:
+        """What is to be written down while the database is away."""
+        return self.home.absolute() / "spool"
+
+    @property
+    def spool_bytes(self) -> int:
+        return self.spool_megabytes << 20
 
     @cached_property
     def secret_key(self) -> bytes:

@@ -9,6 +9,7 @@ import fcntl
 import logging
 import socket
 import struct
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,6 +23,8 @@ _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: 
 _SEND_BUFFER = 256 * 1024  # bytes in the kernel that a cut cannot take back
 _UNSENT = 64 * 1024  # of which this many, at most, are not yet on the line: who is slow is seen to be so early
 _LINGER_NOT = struct.pack("ii", 1, 0)
+_UNHEARD_MS = 15_000  # bytes that nobody acknowledges for so long have nobody to come to
+_FOOTAGE = "/v/"
 _SIOCOUTQNSD = 0x894B  # <linux/sockios.h>: bytes of the send queue that are not yet sent
 
 # uvicorn tells every accepted WebSocket with its path and query, at `info`: those of streams are secrets.
@@ -83,13 +86,38 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """WebSocket whose scope carries the transport; permessage-deflate must be off."""
+    """WebSocket whose scope carries the transport; permessage-deflate must be off.
+
+    Viewers are not pinged: who takes no pictures falls behind and is sent away, and whose line is dead is found by the
+    kernel (`cap_send_buffer`). On a feed nothing may happen for long, so there who is gone is found by pings alone.
+    """
+
+    _is_stopping = False
+
+    def shutdown(self) -> None:
+        self._is_stopping = True
+        super().shutdown()
+
+    def send_500_response(self) -> None:
+        """Who comes while the server stops is told to come again, and not that there was an accident."""
+        if not self._is_stopping:
+            super().send_500_response()
+        elif not self.initial_response and not self.handshake_complete:
+            response = self.conn.reject(HTTPStatus.SERVICE_UNAVAILABLE, "this process stops; come again\n")
+            response.headers["Retry-After"] = "1"
+            self.conn.send_response(response)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.initial_response = (response.status_code, [], b"")  # nobody answers a second time
 
     async def run_asgi(self) -> None:
         self.logger = _discreet
         extensions: dict[str, Any] = {**(self.scope.get("extensions") or {}), EXTENSION: self.transport}
         self.scope["extensions"] = extensions
         await super().run_asgi()
+
+    def start_keepalive(self) -> None:
+        if not self.scope["path"].startswith(_FOOTAGE):
+            super().start_keepalive()
 
 
 def transport_of(scope: Any) -> Any:
@@ -105,10 +133,11 @@ def _socket_of(transport: Any) -> Any:
 
 
 def cap_send_buffer(transport: Any) -> None:
-    """Let the kernel hold little of a stream, so that a cut leaves little to be seen."""
+    """Let the kernel hold little of a stream, so that a cut leaves little to be seen, and not long for who is gone."""
     if (connection := _socket_of(transport)) is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD_MS)
 
 
 def unsent_bytes(transport: Any) -> int:

@@ -43,27 +43,19 @@ VALUES ($1, now(), 'camera.moved', 'bench', 1, $2, '{}', $3::jsonb)"""
 _marks = (f"mark-{number}-end" for number in count(1))
 
 
-@dataclass(frozen=True)
-class Wait:
-    """Seconds until an event was seen: since its transaction was begun, and since it was committed."""
-
-    begun: float
-    committed: float
-
-
 class Reporter:
     """The door of the service that records one event."""
 
     def __init__(self, socket: websockets.ClientConnection, load: Listeners, watchers: int) -> None:
         self._socket, self._load, self._watchers = socket, load, watchers
 
-    async def wait(self, kind: str) -> Wait:
-        """How long an event of that kind took; of several watchers the median."""
+    async def wait(self, kind: str) -> float:
+        """Seconds from the report of an event of that kind until it was seen; of several watchers the median."""
         mark = next(_marks)
         await self._socket.send(json.dumps({"kind": kind, "mark": mark}))
         said = json.loads(await self._socket.recv())
         seen = median((await self._load.seen(mark, self._watchers)).values())
-        return Wait(seen - said["began"], seen - said["committed"])
+        return float(seen - said["began"])
 
 
 @asynccontextmanager
@@ -78,7 +70,7 @@ async def _reporter(running: Service, house: Parties, number: int, watch: Sequen
 
 
 @asynccontextmanager
-async def _bare(house: Parties) -> AsyncIterator[dict[str, Callable[[], Awaitable[Wait]]]]:
+async def _bare(house: Parties) -> AsyncIterator[dict[str, Callable[[], Awaitable[float]]]]:
     """The floors: a connection that inserts, and another one that listens."""
     settings = {"role": APP_ROLE, "timezone": "UTC", "jit": "off"}
     connect = [asyncpg.connect(plain_url(house.url), server_settings=settings) for _ in range(2)]
@@ -88,21 +80,17 @@ async def _bare(house: Parties) -> AsyncIterator[dict[str, Callable[[], Awaitabl
     data = json.dumps(dict(report("camera.moved").data))
     once = f"WITH written AS ({INSERT} RETURNING id) SELECT pg_notify('bench', id::text) FROM written"
 
-    async def at_once() -> Wait:
+    async def at_once() -> float:
         began = perf_counter()
         await writing.execute(once, new_id(), house.actor.body_id, data)
-        committed = perf_counter()
-        seen = await heard.get()
-        return Wait(seen - began, seen - committed)
+        return await heard.get() - began
 
-    async def in_transaction() -> Wait:
+    async def in_transaction() -> float:
         began = perf_counter()
         async with writing.transaction():
             await writing.execute(INSERT, new_id(), house.actor.body_id, data)
             await writing.execute("SELECT pg_notify('bench', '')")
-        committed = perf_counter()
-        seen = await heard.get()
-        return Wait(seen - began, seen - committed)
+        return await heard.get() - began
 
     try:
         yield {BARE: at_once, IN_TRANSACTION: in_transaction}
@@ -111,11 +99,11 @@ async def _bare(house: Parties) -> AsyncIterator[dict[str, Callable[[], Awaitabl
         await hearing.close()
 
 
-async def _at_rest(running: Service, house: Parties) -> dict[str, list[Wait]]:
+async def _at_rest(running: Service, house: Parties) -> dict[str, list[float]]:
     """Single events, the contenders in turns."""
     async with _reporter(running, house, 1, [0]) as reporter, _bare(house) as floors:
         ways = {**floors, OURS: lambda: reporter.wait("camera.moved")}
-        took: dict[str, list[Wait]] = {name: [] for name in ways}
+        took: dict[str, list[float]] = {name: [] for name in ways}
         for number, order in enumerate(turns(ROUNDS + 1, list(ways))):
             for name in order:
                 for _ in range(EACH):
@@ -152,16 +140,16 @@ async def _raging(house: Parties) -> AsyncIterator[None]:
 class Emergencies:
     """How long they took at rest and in the storm; what a burst takes to be numbered and read, and to be written."""
 
-    rest: Sequence[Wait]
-    storm: Sequence[Wait]
+    rest: Sequence[float]
+    storm: Sequence[float]
     batch: float
     one_pass: float
 
 
 async def _emergencies(running: Service, house: Parties) -> Emergencies:
     chance = random.Random(4)
-    rest: list[Wait] = []
-    storm: list[Wait] = []
+    rest: list[float] = []
+    storm: list[float] = []
     numbered: list[float] = []
     times: dict[str, list[Any]] = {"passes": [], "reads": [], "numberings": []}
     number = ledger.sequence
@@ -173,7 +161,7 @@ async def _emergencies(running: Service, house: Parties) -> Emergencies:
             numbered.append(perf_counter() - began)
         return rows
 
-    async def some(reporter: Reporter) -> list[Wait]:
+    async def some(reporter: Reporter) -> list[float]:
         waits = []
         for _ in range(EMERGENCIES):
             await asyncio.sleep(chance.uniform(*BETWEEN_SECONDS))
@@ -202,40 +190,30 @@ def _p99(seconds: Sequence[float]) -> float:
     return quantiles(seconds, n=100)[98]
 
 
-def _report(took: dict[str, list[Wait]], emergencies: Emergencies) -> None:
-    begun = {name: [wait.begun for wait in waits] for name, waits in took.items()}
-    half = {name: median(waits) for name, waits in begun.items()}
-    most = {name: _p99(waits) for name, waits in begun.items()}
+def _report(took: dict[str, list[float]], emergencies: Emergencies) -> None:
+    half = {name: median(waits) for name, waits in took.items()}
+    most = {name: _p99(waits) for name, waits in took.items()}
     rows = [
-        [name, half[name] * 1e3, half[name] / half[BARE], most[name] * 1e3, most[name] / most[BARE],
-         median(wait.committed for wait in took[name]) * 1e3]
-        for name in took
-    ]  # fmt: skip
-    head = ("contender", "p50 ms", "× bare", "p99 ms", "× bare", "of it after the commit, p50 ms")
+        [name, half[name] * 1e3, half[name] / half[BARE], most[name] * 1e3, most[name] / most[BARE]] for name in took
+    ]
+    head = ("contender", "p50 ms", "× bare", "p99 ms", "× bare")
     table(f"append to delivered, single events at rest, {ROUNDS} rounds of {EACH}", head, rows)
     unit = emergencies.batch + emergencies.one_pass
-    extra: dict[str, list[float]] = {}
-    for since in ("committed", "begun"):
-        rest = median(getattr(wait, since) for wait in emergencies.rest)
-        extra[since] = [getattr(wait, since) - rest for wait in emergencies.storm]
-    rows = [
-        [since, median(getattr(wait, since) for wait in emergencies.rest) * 1e3, median(each) * 1e3,
-         median(each) / unit, quantiles(each, n=10)[8] * 1e3, quantiles(each, n=10)[8] / unit]
-        for since, each in extra.items()
-    ]  # fmt: skip
-    head = ("since it was", "at rest, ms", "storm: more by, p50 ms", "in units", "p90 ms", "in units")
+    rest = median(emergencies.rest)
+    extra = [wait - rest for wait in emergencies.storm]
+    p50, p90 = median(extra), quantiles(extra, n=10)[8]
+    head = ("at rest, ms", "storm: more by, p50 ms", "in units", "p90 ms", "in units")
     title = (
         f"an emergency among bursts of {BURST} every {BURST_SECONDS * 1e3:.0f} ms, {LISTENERS} listeners;"
         f" unit: a batch ({emergencies.batch * 1e3:.1f} ms) and a pass ({emergencies.one_pass * 1e3:.1f} ms)"
     )
-    table(title, head, rows)
+    table(title, head, [[rest * 1e3, p50 * 1e3, p50 / unit, p90 * 1e3, p90 / unit]])
     ratios = {
         "p50_to_bare": half[OURS] / half[BARE],
         "p99_to_bare": most[OURS] / most[BARE],
         "p50_to_bare_in_transaction": half[OURS] / half[IN_TRANSACTION],
-        "emergency_extra_p50_in_units": median(extra["committed"]) / unit,
-        "emergency_extra_p90_in_units": quantiles(extra["committed"], n=10)[8] / unit,
-        "emergency_extra_p50_with_commit_in_units": median(extra["begun"]) / unit,
+        "emergency_extra_p50_in_units": p50 / unit,
+        "emergency_extra_p90_in_units": p90 / unit,
     }
     conclude("feed", ratios, ROUNDS * EACH)
 

@@ -10,7 +10,7 @@ import asyncio
 import pickle
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
@@ -28,7 +28,6 @@ from starlette.routing import Route, WebSocketRoute
 
 from app import fanout, ledger
 from app.access import rights, sessions
-from app.events import record
 from app.fanout import Listener
 from app.feed.live import Feed
 from app.ids import new_id
@@ -84,7 +83,8 @@ class _Log:
         told, now = orjson.loads(text), datetime.now(UTC)
         return {
             "position": self._feed.position + 1, "id": new_id(), "at": now, "occurred_at": now,
-            "kind": "camera.moved", "source": "bench", "severity": 1, "subject_kind": "", "subject_id": None,
+            "kind": "camera.moved", "source": "bench", "severity": 1, "gravity": None, "subject_kind": "",
+            "subject_id": None,
             "camera_id": None, "incident_id": None, "owner_agency_id": self._owner,
             "area_ids": [self._area_ids[f"{AREA}{told['district']}"]], "installation_purposes": [], "latitude": None,
             "longitude": None, "exercise": False, "restriction": "", "media_ref": "", "regards_id": None,
@@ -129,7 +129,7 @@ class _Times:
 
         async def timed_read(
             connection: asyncpg.Connection, of: Ledger, after: int, limit: int = ledger.BATCH
-        ) -> Sequence[asyncpg.Record]:
+        ) -> ledger.Rows:
             began = perf_counter()
             rows = await read(connection, of, after, limit)
             self.reads.append((len(rows), perf_counter() - began))
@@ -158,17 +158,12 @@ async def _append(socket: WebSocket) -> None:
     await socket.accept()
     try:
         token = await socket.receive_text()
-        async with house.database.begin() as session:
-            actor = await sessions.authenticate(session, token, "127.0.0.1")
         await socket.send_json({})
         while True:
             asked = orjson.loads(await socket.receive_text())
             began = perf_counter()
-            async with house.database.begin() as session:
-                await record.record(session, actor, report(asked["kind"], asked["mark"]))
-            committed = perf_counter()
-            house.poke(ledger.appended_to(session))
-            await socket.send_json({"began": began, "committed": committed})
+            await house.reporting.report(token, "127.0.0.1", [report(asked["kind"], asked["mark"])])
+            await socket.send_json({"began": began})
     except WebSocketDisconnect:
         pass
 

@@ -44,7 +44,7 @@ async def _at_once(count: int, one: Callable[[int, int], Awaitable[None]]) -> No
 
 
 @dataclass(frozen=True)
-class _Paper:
+class Paper:
     """A writer that writes nothing: it keeps what `grants.give` would have it write."""
 
     wishes: list[Wish] = field(default_factory=list)
@@ -106,7 +106,7 @@ class Contest:
         count = OVER_HTTP if contender == "http" else GRANTS
         parties = self.outside if contender == "http" else self.inside
         cameras = [parties.cameras[number % len(parties.cameras)] for number in range(count)]
-        paper = _Paper()
+        paper = Paper()
         for camera_id in cameras:
             request = grants.Request(camera_ids=[camera_id], purpose=PURPOSE, basis=BASIS)
             await grants.give(parties.database, paper, parties.actor, request, seconds=SECONDS)

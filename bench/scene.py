@@ -44,7 +44,7 @@ class Scene:
 
     def __init__(self, folder: Path, server: postgres.Server) -> None:
         self.folder = folder
-        self.databases = Databases(folder, server)
+        self.databases = Databases(folder, server, durable=True)
         self._data = server.data
 
     @asynccontextmanager

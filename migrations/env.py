@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.database import driver_url
 from app.models import Table
-from app.models.camera import Point
+from app.models.camera import Box, Point
 
 MIGRATION_LOCK = 0x6757_616E
 
 
 ischema_names["point"] = Point
+ischema_names["box"] = Box
 
 
 def include_object(thing: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:

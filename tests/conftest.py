@@ -31,11 +31,18 @@ TEMPLATE = "gwanje_template"
 
 def pytest_configure(config: pytest.Config) -> None:
     """One folder for all processes of this run, where PostgreSQL's own account can reach it (pytest's is 0700)."""
+    os.environ.setdefault("GWANJE_REACH_SECONDS", "0")  # nobody knocks at the cameras of other tests
+    os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # a hundred processes of the service start: the first compiles for all
     if "GWANJE_TESTS_HOME" not in os.environ:
         home = tempfile.mkdtemp(prefix="gwanje-tests-")
         Path(home).chmod(0o755)
         os.environ["GWANJE_TESTS_HOME"] = home
         config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: at the end no process then waits long for the others."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +60,14 @@ def server(shared_home: Path) -> Iterator[postgres.Server]:
 
 
 class Databases:
-    """Makes databases from a migrated template, as the cluster's superuser."""
+    """Makes databases from a migrated template, as the cluster's superuser.
 
-    def __init__(self, home: Path, server: postgres.Server) -> None:
+    `durable`: whether a commit is written to the disk. Tests kill processes, never the machine: nothing of theirs has
+    to outlive a loss of power. What is measured has to.
+    """
+
+    def __init__(self, home: Path, server: postgres.Server, *, durable: bool) -> None:
+        self._durable = durable
         record = json.loads((home / "postgres.json").read_text())
         self._superuser = next(
             value for key, value in record["passwords"].items() if key not in ("gwanje_owner", "gwanje_app")
@@ -64,10 +76,13 @@ class Databases:
         self._server = server
 
     async def superuser(self, name: str) -> asyncpg.Connection:
+        return await asyncpg.connect(self.superuser_url(name))
+
+    def superuser_url(self, name: str) -> str:
         url = make_url(self._server.owner_url).set(
             username=self._superuser_name, password=self._superuser, database=name
         )
-        return await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+        return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     def url(self, name: str, *, owner: bool = False) -> str:
         base = self._server.owner_url if owner else self._server.app_url
@@ -78,10 +93,14 @@ class Databases:
         try:
             await connection.execute("SELECT pg_advisory_lock(77)")
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", TEMPLATE):
+                if not self._durable:
+                    await connection.execute("ALTER SYSTEM SET fsync = off")
+                    await connection.execute("SELECT pg_reload_conf()")
                 await connection.execute(f"CREATE DATABASE {TEMPLATE}_making OWNER gwanje_owner")
                 await asyncio.to_thread(db.migrate, self.url(f"{TEMPLATE}_making", owner=True))
                 await connection.execute(f"ALTER DATABASE {TEMPLATE}_making RENAME TO {TEMPLATE}")
-            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {TEMPLATE} OWNER gwanje_owner')
+            copying = f"TEMPLATE {TEMPLATE} OWNER gwanje_owner STRATEGY FILE_COPY"
+            await connection.execute(f'CREATE DATABASE "{name}" {copying}')
             await connection.execute("SELECT pg_advisory_unlock(77)")
         finally:
             await connection.close()
@@ -94,7 +113,7 @@ class Databases:
 
 @pytest.fixture(scope="session")
 def databases(shared_home: Path, server: postgres.Server) -> Databases:
-    return Databases(shared_home, server)
+    return Databases(shared_home, server, durable=False)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 45
+START_SECONDS = 90
 
 
 def free_port() -> int:

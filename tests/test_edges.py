@@ -22,7 +22,7 @@ from app.streams import placement
 from tests import factories
 from tests.processes import Service, edge, service
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Town:
 
     async def views(self) -> list[asyncpg.Record]:
         async with self.database.bare.acquire() as connection:
-            return await connection.fetch("SELECT * FROM views WHERE camera_id = $1 ORDER BY at", self.camera)
+            return await connection.fetch("SELECT * FROM views WHERE camera_id = $1 ORDER BY at, id", self.camera)
 
     async def closed(self, seconds: float) -> list[asyncpg.Record]:
         """The views, once none is open."""
@@ -131,7 +131,7 @@ async def test_edges_carry_and_are_drained_and_lost(town: Town) -> None:
         acts = [
             row["act"]
             for row in await connection.fetch(
-                "SELECT act FROM audit_entries WHERE camera_id = $1 AND act LIKE 'view.%' ORDER BY at", town.camera
+                "SELECT act FROM audit_entries WHERE camera_id = $1 AND act LIKE 'view.%' ORDER BY at, id", town.camera
             )
         ]
     assert acts == ["view.opened", "view.closed"] * 2, "none is missing, none stays open"

@@ -1,9 +1,15 @@
 """Frame once, write to many: bounded, never waiting, and the same bytes for all."""
 
 import asyncio
-from collections.abc import Callable
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import cast
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame
@@ -39,6 +45,149 @@ def test_a_closing_listener_is_passed_over() -> None:
     wire.closed = True
     assert broadcast([Listener(wire, 100, lambda: None)], b"x") == 0
     assert wire.written == []
+
+
+# Past the transport
+
+
+@dataclass
+class Ends:
+    """Both ends of connections through one loop: what was accepted, and blocking sockets that read."""
+
+    address: tuple[str, int]
+    accepted: asyncio.Queue[asyncio.Transport]
+    heard: list[bytes]
+
+    async def connection(self) -> tuple[asyncio.Transport, socket.socket]:
+        reader = socket.create_connection(self.address)
+        reader.setblocking(False)
+        return await self.accepted.get(), reader
+
+
+def by_each_loop(scene: Callable[[Ends], Awaitable[None]]) -> None:
+    """Play a scene on the loop that serves, and on asyncio's own."""
+
+    async def play() -> None:
+        accepted, transports, heard = asyncio.Queue[asyncio.Transport](), list[asyncio.Transport](), list[bytes]()
+
+        class Accepting(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                transports.append(cast("asyncio.Transport", transport))
+                accepted.put_nowait(transports[-1])
+
+            def data_received(self, data: bytes) -> None:
+                heard.append(data)
+
+        server = await asyncio.get_running_loop().create_server(Accepting, "127.0.0.1", 0)
+        try:
+            async with asyncio.timeout(20):
+                await scene(Ends(server.sockets[0].getsockname(), accepted, heard))
+        finally:
+            server.close()
+            for transport in transports:
+                if not transport.is_closing():
+                    transport.abort()
+            await asyncio.sleep(0.05)
+
+    for factory in (uvloop.new_event_loop, asyncio.new_event_loop):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(play())
+
+
+def taken(reader: socket.socket, most: int) -> bytes:
+    """What is there to be read."""
+    try:
+        return reader.recv(most)
+    except BlockingIOError:
+        return b""
+
+
+async def rest(reader: socket.socket) -> bytes:
+    """All up to the end."""
+    data = b""
+    while piece := await asyncio.get_running_loop().sock_recv(reader, 65_536):
+        data += piece
+    return data
+
+
+def test_bytes_come_in_order_whether_the_kernel_takes_them_or_not() -> None:
+    async def scene(ends: Ends) -> None:
+        transport, reader = await ends.connection()
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        listener, live = Listener(transport, 1 << 30, lambda: None), LiveListener(transport, lambda: None)
+        assert listener.descriptor == live.descriptor == transport.get_extra_info("socket").fileno()
+        dice, sent, heard, waited = Random(7), b"", b"", 0
+        for number in range(900):
+            frame = b"%d " % number * dice.choice((1, 50, 5000))
+            if number % 3 == 0:
+                broadcast_live([live], frame, entry=True, seconds=0.1, limit=1 << 30)
+            elif number % 3 == 1:
+                assert broadcast([listener], frame) == 1
+            else:
+                transport.write(frame)  # somebody else's, such as a ping
+            sent += frame
+            waited += transport.get_write_buffer_size() > 0
+            heard += taken(reader, dice.choice((1000, 1 << 20)))
+            if dice.random() < 0.3:
+                await asyncio.sleep(0)
+        transport.close()
+        assert heard + await rest(reader) == sent
+        assert 0 < waited < 900, "both ways were gone"
+        reader.close()
+
+    by_each_loop(scene)
+
+
+def test_nothing_is_written_to_whoever_has_the_descriptor_next() -> None:
+    async def scene(ends: Ends) -> None:
+        for end in (lambda transport, _: transport.abort(), lambda _, reader: reader.close()):
+            transport, reader = await ends.connection()
+            listener, live = Listener(transport, 1 << 20, lambda: None), LiveListener(transport, lambda: None)
+            broadcast_live([live], b"entry", entry=True, seconds=0.1)
+            assert live.begun
+            end(transport, reader)
+            await asyncio.sleep(0.05)
+            others = [await ends.connection() for _ in range(3)]
+            now = {end.fileno() for other, its in others for end in (other.get_extra_info("socket"), its)}
+            assert listener.descriptor in now, "it was reused"
+            assert broadcast([listener], b"secret") == 0
+            broadcast_live([live], b"secret", entry=True, seconds=0.1)
+            for other, other_reader in others:
+                other.close()
+                assert await rest(other_reader) == b""
+                other_reader.close()
+            assert ends.heard == []
+            reader.close()
+
+    by_each_loop(scene)
+
+
+def test_a_line_that_broke_is_seen_to_by_its_transport() -> None:
+    async def scene(ends: Ends) -> None:
+        transport, reader = await ends.connection()
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reader.close()  # a reset, which the loop has not read yet
+        listener = Listener(transport, 1 << 20, lambda: None)
+        for _ in range(3):
+            broadcast([listener], b"x")
+        await asyncio.sleep(0.05)
+        assert transport.is_closing()
+
+    by_each_loop(scene)
+
+
+class Tls(Wire):
+    """What TLS stands before."""
+
+    def get_extra_info(self, name: str) -> object:
+        return {"ssl_object": object()}.get(name, 1)
+
+
+def test_behind_tls_nothing_goes_past_the_transport() -> None:
+    wire = Tls()
+    assert broadcast([Listener(wire, 100, lambda: None)], b"x") == 1
+    broadcast_live([live(wire)], b"y", entry=True, seconds=0.1)
+    assert wire.written == [b"x", b"y"]
 
 
 @given(st.binary(max_size=70_000), st.sampled_from([(text_frame, 1), (binary_frame, 2)]))

@@ -18,7 +18,7 @@ from app import errors, models
 from app.cli import app as command_line
 from app.errors import Kind, Refusal
 from app.logs import without_secrets
-from app.models.camera import Point
+from app.models.camera import Box, Point
 from app.settings import Settings
 from tests.conftest import Databases
 
@@ -67,9 +67,10 @@ def begins(source: str) -> list[int]:
 
 
 MAY_BEGIN = (
-    "app/routers/", "app/main.py", "app/cli.py", "app/importing.py", "app/demo/",  # doors and composition roots
-    "app/feed/live.py", "app/feed/alarms.py", "app/feed/webhooks/",  # they outlive requests: short transactions
+    "app/routers/", "app/upkeep.py", "app/cli/", "app/demo/",  # doors and composition roots
+    "app/feed/live.py", "app/feed/alarms.py", "app/feed/telling.py", "app/feed/webhooks/",  # they outlive requests: short transactions
     "app/streams/grants.py",  # refusals and replays of the batch writer's callers
+    "app/registry/imports/running.py",  # work that outlives the request that asked for it
     "app/streams/embedded/outages.py",  # an event of the gateway itself: there is no request
 )  # fmt: skip
 
@@ -91,9 +92,10 @@ def imported(source: str) -> set[str]:
 
 
 def test_nobody_speaks_http_to_others() -> None:
-    """Only gateways and webhooks; the embedded gateway has its own bounded reader of cameras. The demo asks its health."""
+    """Only gateways, webhooks and the log's witnesses, which the operator names; the embedded gateway has its own
+    bounded reader of cameras. The demo asks its health."""
     speaking = [relative(path) for path in APP if imported(path.read_text()) & NETWORK]
-    assert speaking == ["app/demo/stage.py", "app/streams/mediamtx/api.py"]
+    assert speaking == ["app/audit/witnesses.py", "app/demo/stage.py", "app/streams/mediamtx/api.py"]
     assert imported("import httpx") & NETWORK
 
 
@@ -156,7 +158,7 @@ async def test_the_migrations_equal_the_models(databases: Databases, empty_datab
     name = empty_database_url.rpartition("/")[2].partition("?")[0]
     engine = create_async_engine(db.driver_url(databases.url(name, owner=True)))
 
-    ischema_names["point"] = Point
+    ischema_names["point"], ischema_names["box"] = Point, Box
 
     def differences(connection: Connection) -> list[object]:
         def include(thing: object, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
@@ -190,12 +192,11 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_every_command_is_documented() -> None:
-    commands = [command.name or command.callback.__name__ for command in command_line.registered_commands]
-    for group in command_line.registered_groups:
-        commands += [
-            f"{group.name} {command.name or command.callback.__name__}"
-            for command in group.typer_instance.registered_commands
-        ]
+    commands = [
+        f"{group.name or ''} {command.name or command.callback.__name__}".strip()
+        for group in command_line.registered_groups
+        for command in group.typer_instance.registered_commands
+    ]
     missing = [command for command in commands if f"gwanje {command}" not in README]
     assert missing == []
 

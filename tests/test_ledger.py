@@ -135,8 +135,7 @@ async def test_the_audit_tree_grows_with_the_log(empty_database_url: str) -> Non
         assert len(leaves) == head["position"] == 18
         assert leaves == stored
         grown = verify.Tree()
-        for leaf in leaves:
-            grown.append(leaf)
+        grown.extend(leaves)
         assert grown.frontier == head["frontier"]
 
 

@@ -28,8 +28,6 @@ from app.errors import DatabaseUnavailable
 from app.postgres import binaries, place
 from app.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("postgres")
-
 PROBE = Path(__file__).with_name("postgres_probe.py")
 AS_ROOT = os.geteuid() == 0
 PR_SET_CHILD_SUBREAPER = 36

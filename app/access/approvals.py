@@ -35,6 +35,8 @@ from app.access.roles import DECIDES
 from app.actor import Actor
 from app.audit import entries
 from app.errors import Conflict, Malformed, NotFound, NotPermitted, Overloaded
+from app.events import record
+from app.events.report import OWNERS_ONLY, Report
 from app.ids import new_id
 from app.models import Agency, Agreement, Appointment, Approval, CameraPosition, Grant, User
 
@@ -95,7 +97,7 @@ async def ask(
             note=note, asked_to=func.now() + timedelta(seconds=seconds),
         )
     )  # fmt: skip
-    await _write_down(
+    await _note(
         session, actor, "approval.asked", owner_id, approval_id, camera_ids=list(camera_ids), purpose=purpose,
         basis=basis, references=refs, seconds=seconds, note=note,
     )  # fmt: skip
@@ -205,7 +207,7 @@ async def decide(
             valid_to=until if approve else None,
         )
     )  # fmt: skip
-    await _write_down(
+    await _note(
         session, actor, "approval.given" if approve else "approval.refused", asked.owner_agency_id, approval_id,
         camera_ids=asked.camera_ids, asker_user_id=asked.user_id, asker_agency_id=asked.agency_id, note=note,
         purpose=asked.use_purpose, basis=asked.basis, seconds=seconds,
@@ -277,7 +279,7 @@ async def end(session: AsyncSession, actor: Actor, approval_id: UUID, *, reason:
     )
     if changed is None:
         return
-    await _write_down(
+    await _note(
         session, actor, act, asked.owner_agency_id, approval_id, camera_ids=asked.camera_ids,
         asker_user_id=asked.user_id, reason=reason,
     )  # fmt: skip
@@ -287,9 +289,40 @@ async def end(session: AsyncSession, actor: Actor, approval_id: UUID, *, reason:
     )  # fmt: skip
 
 
-async def _write_down(
+_FACTS = """
+SELECT r.owner_agency_id, r.agency_id, body.body_id, u.login, r.use_purpose, cardinality(r.camera_ids) AS cameras,
+    coalesce(r.valid_to, r.asked_to) AS until, ARRAY(
+        SELECT DISTINCT area FROM camera_positions p, unnest(p.area_ids) AS area WHERE p.id = ANY(r.camera_ids)
+    ) AS area_ids
+FROM approvals r JOIN users u ON u.id = r.user_id JOIN agencies body ON body.id = r.agency_id WHERE r.id = :id
+"""
+_TOLD_TO_OWNER_ALONE = {"approval.asked", "approval.withdrawn"}
+
+
+async def _tell(session: AsyncSession, act: str, approval_id: UUID) -> None:
+    """Whose it is to decide hears of it, and whoever has asked hears what was decided; nobody else does."""
+    facts = (await session.execute(text(_FACTS), {"id": approval_id})).one()
+    told = [facts.owner_agency_id] if act in _TOLD_TO_OWNER_ALONE else [facts.owner_agency_id, facts.body_id]
+    data = {
+        "approval_id": str(approval_id), "agency_id": str(facts.agency_id), "by": facts.login,
+        "purpose": facts.use_purpose, "cameras": facts.cameras, "until": facts.until.isoformat(),
+    }  # fmt: skip
+    await record.record_many(
+        session, None,
+        [
+            Report(
+                kind=act, source="gwanje/approvals", source_key=f"{approval_id}/{act}/{whose}",
+                owner_agency_id=whose, area_ids=facts.area_ids, restriction=OWNERS_ONLY, data=data,
+            )
+            for whose in told
+        ],
+    )  # fmt: skip
+
+
+async def _note(
     session: AsyncSession, actor: Actor, act: str, owner_id: UUID, approval_id: UUID, **details: Any
 ) -> None:
+    await _tell(session, act, approval_id)
     camera_ids = details["camera_ids"]
     await entries.append(
         session,

@@ -27,7 +27,15 @@ async def end_grants(
     """
     rows = (
         await session.execute(
-            select(Grant.id, Grant.at, Grant.user_id, Grant.owner_agency_id, Grant.camera_ids)
+            select(
+                Grant.id,
+                Grant.at,
+                Grant.user_id,
+                Grant.owner_agency_id,
+                Grant.camera_ids,
+                Grant.restriction,
+                Grant.incident_id,
+            )
             .where(Grant.revoked_at.is_(None), Grant.expires_at > func.now(), *conditions)
             .order_by(Grant.id)  # everybody locks in the same order
             .with_for_update(of=Grant, key_share=True)
@@ -49,8 +57,9 @@ async def end_grants(
             session,
             entries.entry(
                 actor, "grant.revoked", owner_agency_id=row.owner_agency_id,
-                camera_id=row.camera_ids[0] if row.camera_ids else None, subject=("grant", row.id), cause=cause,
-                holder_user_id=row.user_id, **details,
+                camera_id=row.camera_ids[0] if row.camera_ids else None, subject=("grant", row.id),
+                restriction=row.restriction, cause=cause, holder_user_id=row.user_id,
+                **{"incident_id": row.incident_id, **details},
             ),
         )  # fmt: skip
     await session.execute(_TELL, {"ids": ids})

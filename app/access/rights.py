@@ -17,10 +17,15 @@ from app.access import hours
 from app.access.codes import BASES, USE_PURPOSES
 from app.access.hours import Hours
 from app.actor import Actor
+from app.database import Arguments
 from app.errors import CameraNotShared, Malformed, NotFound, NotPermitted, Refusal
 from app.models import Agency, Agreement, CameraPosition
 
 HOW_TO_REQUEST = "ask the owner to extend the agreement, or request the footage by official letter (공문)"
+
+
+# To which cameras of its owner an agreement may be narrowed; empty ones do not narrow.
+_NARROWED_BY = ("area_ids", "installation_purposes")
 
 
 def agreement_covers(
@@ -37,14 +42,39 @@ def agreement_covers(
     All arguments are SQL; none may come from outside. `at_any_hour`: also outside the agreed hours.
     """
     a, p = agreement, camera
+    in_force = agreement_in_force(verb=verb, agencies=agencies, agreement=a, moment=moment, at_any_hour=at_any_hour)
+    narrowed = "".join(f" AND ({a}.{name} = '{{}}' OR {a}.{name} && {p}.{name})" for name in _NARROWED_BY)
+    return f"{a}.owner_agency_id = {p}.owner_agency_id AND {in_force}{narrowed}"
+
+
+def agreement_in_force(
+    *, verb: str, agencies: str, agreement: str = "a", moment: str = "now()", at_any_hour: bool = False
+) -> str:
+    """The SQL condition that an agreement gives `verb` to who acts for `agencies` now, whichever its cameras are."""
+    a = agreement
     in_hours = "" if at_any_hour else f" AND ({a}.hours IS NULL OR agreement_open({a}.hours, {moment}))"
     return (
-        f"{a}.owner_agency_id = {p}.owner_agency_id AND {a}.grantee_agency_id = ANY({agencies})"
+        f"{a}.grantee_agency_id = ANY({agencies})"
         f" AND {a}.withdrawn_at IS NULL AND {a}.valid_from <= {moment}"
         f" AND ({a}.valid_to IS NULL OR {a}.valid_to > {moment}){in_hours}"
         f" AND {verb} = ANY({a}.verbs)"
-        f" AND ({a}.area_ids = '{{}}' OR {a}.area_ids && {p}.area_ids)"
-        f" AND ({a}.installation_purposes = '{{}}' OR {a}.installation_purposes && {p}.installation_purposes)"
+    )
+
+
+def permitted_here(actor: Actor, verb: str, arguments: Arguments, *, camera: str = "camera_positions") -> str:
+    """As `permitted`, for a statement that goes to the driver itself; `camera` names the cameras in it."""
+    if not actor.may(verb):
+        return "false"
+    own, wanted = arguments.put(list(actor.acts_for_ids), "uuid[]"), arguments.put(verb, "text")
+    covers = agreement_covers(verb=wanted, camera=camera, agencies=own)
+    # Most agreements share all that their owner has: those owners are looked up once, not for every camera.
+    whole = " AND ".join(
+        [agreement_in_force(verb=wanted, agencies=own), *(f"a.{name} = '{{}}'" for name in _NARROWED_BY)]
+    )
+    return (
+        f"({camera}.owner_agency_id = ANY({own})"  # noqa: S608 - our own SQL
+        f" OR {camera}.owner_agency_id = ANY(ARRAY(SELECT a.owner_agency_id FROM agreements a WHERE {whole}))"
+        f" OR EXISTS (SELECT FROM agreements a WHERE {covers}))"
     )
 
 

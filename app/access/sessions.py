@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -12,7 +12,9 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     DateTime,
+    LargeBinary,
     Row,
+    RowMapping,
     Select,
     Uuid,
     bindparam,
@@ -20,10 +22,12 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     or_,
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access import pace
@@ -31,7 +35,8 @@ from app.access.roles import ROLES
 from app.actor import Actor
 from app.announcements import announce
 from app.audit import entries
-from app.errors import NotSignedIn, SessionEnded, WrongCredentials
+from app.database import On, fetch
+from app.errors import NotSignedIn, Refusal, SessionEnded, WrongCredentials
 from app.ids import new_id
 from app.models import Agency, Appointment, Credential, Duty, Session, Terminal, Ticket, User
 
@@ -205,10 +210,10 @@ async def _terminal(session: AsyncSession, key: str, agency: Agency) -> Terminal
 
 
 # By columns, and built once: every request of every door runs it.
-_ACTOR = (
+_ACTOR: Select[*tuple[Any, ...]] = (
     select(
         Session.id.label("session_id"), Session.expires_at, Session.duty_id,
-        User.id.label("user_id"), User.login,
+        User.id.label("user_id"), User.login, literal_column("users.kind = 'system'").label("is_system"),
         Appointment.id.label("appointment_id"), Appointment.role, Appointment.valid_to,
         Agency.id.label("agency_id"), Agency.name.label("agency_name"), Agency.body_id, Agency.acts_for_ids,
         Terminal.id.label("terminal_id"), Terminal.zone,
@@ -224,16 +229,34 @@ _ACTOR = (
         *_appointed_now(),
     )
 )  # fmt: skip
-_BY_TOKEN = _ACTOR.where(Session.token_digest == bindparam("sought"))
+OF_TOKENS = str(
+    _ACTOR.add_columns(Session.token_digest)
+    .where(Session.token_digest == func.any(bindparam("sought", type_=ARRAY(LargeBinary()))))
+    .compile(dialect=asyncpg.dialect())  # type: ignore[no-untyped-call]
+)
 _BY_ID = _ACTOR.where(Session.id == bindparam("sought"))
 _BY_IDS = _ACTOR.where(Session.id == func.any(bindparam("sought", type_=ARRAY(Uuid()))))
 
 
-async def authenticate(session: AsyncSession, token: str, address: str) -> Actor:
+async def authenticate(on: On, token: str, address: str) -> Actor:
     """The actor of a bearer token, by one query; refuses it when unknown, ended, or when its person lost the office."""
-    if not token:
-        raise NotSignedIn("send `Authorization: Bearer <access_token>`; POST /v1/sessions gives one")
-    return await _actor(session, _BY_TOKEN, digest(token), address)
+    rows = await fetch(on, OF_TOKENS, digests([token])) if token else []
+    actor = of_tokens([token], rows)[token]
+    if isinstance(actor, Refusal):
+        raise actor
+    return replace(actor, address=address)
+
+
+def digests(tokens: Iterable[str]) -> list[bytes]:
+    """The argument of `OF_TOKENS`."""
+    return [digest(token) for token in tokens]
+
+
+def of_tokens(tokens: Iterable[str], rows: Iterable[Any]) -> dict[str, Actor | Refusal]:
+    """As `authenticate`, for many tokens by the rows of `OF_TOKENS`: the actors, without an address, or refusals."""
+    named = (getattr(row, "_mapping", row) for row in rows)  # of a session's rows
+    known = {row["token_digest"]: _actor_of(row, "") for row in named}
+    return {token: known.get(digest(token)) or (_over() if token else _unsigned()) for token in tokens}
 
 
 async def of_session(session: AsyncSession, session_id: UUID, address: str) -> Actor:
@@ -244,34 +267,43 @@ async def of_session(session: AsyncSession, session_id: UUID, address: str) -> A
 async def as_they_stand(session: AsyncSession, actors: Iterable[Actor]) -> dict[UUID, Actor]:
     """Of many actors those whose sessions still stand, as they are now, by session id; one query for all."""
     addresses = {actor.session_id: actor.address for actor in actors}
-    rows = await session.execute(_BY_IDS, {"sought": list(addresses)})
-    return {row.session_id: _actor_of(row, addresses[row.session_id]) for row in rows}
+    rows = (await session.execute(_BY_IDS, {"sought": list(addresses)})).mappings()
+    return {row["session_id"]: _actor_of(row, addresses[row["session_id"]]) for row in rows}
 
 
 async def _actor(session: AsyncSession, query: Select[*tuple[Any, ...]], sought: bytes | UUID, address: str) -> Actor:
-    row = (await session.execute(query, {"sought": sought})).first()
+    row = (await session.execute(query, {"sought": sought})).mappings().first()
     if row is None:
-        raise SessionEnded("this session is over; sign in again / 세션이 종료되었습니다. 다시 로그인하십시오")
+        raise _over()
     return _actor_of(row, address)
 
 
-def _actor_of(row: Row[*tuple[Any, ...]], address: str) -> Actor:
+def _unsigned() -> Refusal:
+    return NotSignedIn("send `Authorization: Bearer <access_token>`; POST /v1/sessions gives one")
+
+
+def _over() -> Refusal:
+    return SessionEnded("this session is over; sign in again / 세션이 종료되었습니다. 다시 로그인하십시오")
+
+
+def _actor_of(row: RowMapping, address: str) -> Actor:
     return Actor(
-        user_id=row.user_id,
-        login=row.login,
-        role=row.role,
-        appointment_id=row.appointment_id,
-        agency_id=row.agency_id,
-        agency_name=row.agency_name,
-        body_id=row.body_id,
-        acts_for_ids=tuple(row.acts_for_ids),
-        session_id=row.session_id,
-        expires_at=min(row.expires_at, row.valid_to) if row.valid_to else row.expires_at,
-        terminal_id=row.terminal_id,
-        duty_id=row.duty_id,
+        user_id=row["user_id"],
+        login=row["login"],
+        role=row["role"],
+        appointment_id=row["appointment_id"],
+        agency_id=row["agency_id"],
+        agency_name=row["agency_name"],
+        body_id=row["body_id"],
+        acts_for_ids=tuple(row["acts_for_ids"]),
+        session_id=row["session_id"],
+        expires_at=min(row["expires_at"], row["valid_to"]) if row["valid_to"] else row["expires_at"],
+        terminal_id=row["terminal_id"],
+        duty_id=row["duty_id"],
         address=address,
-        zone=row.zone or "default",
-        capabilities=ROLES.get(row.role, frozenset()),
+        zone=row["zone"] or "default",
+        is_system=row["is_system"],
+        capabilities=ROLES.get(row["role"], frozenset()),
     )
 
 

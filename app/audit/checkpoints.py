@@ -20,7 +20,7 @@ from app import clock
 from app.announcements import Announcements
 from app.audit import tree, verify
 from app.audit.entries import leaf_data
-from app.audit.verify import Checkpoint, Key, Receipt, Unusable, Wrong, leaf_hash
+from app.audit.verify import Checkpoint, Key, Unusable, Wrong, leaf_hash
 from app.database import LOST, Database
 from app.errors import AuditUnavailable, NotFound
 from app.keys import Keys
@@ -31,7 +31,12 @@ EACH_SECONDS = 1.0
 MOST_PENDING_SECONDS = 60.0  # when the oldest entry has waited so long for its number, only emergencies are granted
 ALGORITHM = "Ed25519"
 _HEAD = "SELECT position, frontier FROM ledger_heads WHERE ledger = 'audit'"
-_LAST = "SELECT size, root, note FROM audit_checkpoints WHERE origin = $1 ORDER BY size DESC LIMIT 1"
+_LAST = """
+SELECT size, root, note || cosignatures AS note FROM audit_checkpoints WHERE origin = $1 ORDER BY size DESC LIMIT 1
+"""
+_WITNESSED = """
+SELECT note || cosignatures FROM audit_checkpoints WHERE origin = $1 AND cosignatures <> '' ORDER BY size DESC LIMIT 1
+"""
 _SIGN = """
 INSERT INTO audit_checkpoints (origin, size, root, note, algorithm, key_id) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT DO NOTHING
@@ -83,7 +88,8 @@ class Notary:
     def receipt(self, entry_id: UUID, at: datetime, leaf: bytes) -> str:
         """The promise that an entry, committed at that time, is in the tree within 10 s (감사기록 확인증)."""
         moment = at.isoformat(timespec="microseconds")
-        return self.sign(Receipt(self.origin, str(entry_id), leaf, moment).text)
+        encoded = base64.b64encode(leaf).decode()
+        return self.sign(f"{verify.RECEIPT}\n{self.origin}\n{entry_id}\n{encoded}\n{moment}\n")
 
     def check_pending(self, *, urgent: bool) -> None:
         """Refuse (503) what is no emergency while entries wait too long for their number: nothing would prove it."""
@@ -142,21 +148,39 @@ class Notary:
         self._signed = now
         return note
 
-    async def proof(self, connection: asyncpg.Connection, entry_id: UUID) -> str:
-        """A tlog-proof file for an entry, against the newest checkpoint. NotFound while it has no position."""
+    async def witnessed(self, connection: asyncpg.Connection) -> str:
+        """The newest checkpoint that a witness has cosigned; NotFound while there is none."""
+        note: str | None = await connection.fetchval(_WITNESSED, self.origin)
+        if note is None:
+            raise NotFound("no witness has cosigned this log yet; leave witnessed out")
+        return note
+
+    async def proof(self, connection: asyncpg.Connection, entry_id: UUID, *, witnessed: bool = False) -> str:
+        """A tlog-proof file for an entry, against the newest checkpoint, or the newest that a witness has cosigned.
+
+        NotFound while the entry is not in it.
+        """
         position = await connection.fetchval("SELECT position FROM audit_leaves WHERE id = $1", entry_id)
         if position is None:
             raise NotFound("this entry is not in the tree yet; try again in some seconds")
-        note = await self.publish(connection)
+        note = await (self.witnessed(connection) if witnessed else self.publish(connection))
         size = Checkpoint.of_text(verify.split_note(note)[0]).size
+        if position > size:
+            raise NotFound("no witness has seen this entry yet; try again in a minute")
         hashes = tree.inclusion(position - 1, size, await _stored(connection, size, position - 1))
-        return verify.write_proof(position - 1, hashes, note)
+        return write_proof(position - 1, hashes, note)
 
     async def consistency(self, connection: asyncpg.Connection, old: int, new: int) -> list[bytes]:
         """The hashes which prove that the log of `new` entries begins with that of `old`."""
         if old in (0, new):
             return []
         return tree.consistency(old, new, await _stored(connection, new, old - 1, old))
+
+
+def write_proof(index: int, proof: Sequence[bytes], note: str) -> str:
+    """A tlog-proof file (c2sp.org/tlog-proof)."""
+    hashes = "".join(base64.b64encode(one).decode() + "\n" for one in proof)
+    return f"{verify.PROOF}\nindex {index}\n{hashes}\n{note}"
 
 
 async def _stored(connection: asyncpg.Connection, size: int, *edges: int) -> tree.Stored:

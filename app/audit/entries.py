@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
 import orjson
-from sqlalchemy import ColumnElement, RowMapping, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, RowMapping, Uuid, false, func, literal_column, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import ledger
 from app.actor import Actor
-from app.audit import tree
+from app.audit import restricted, tree
 from app.audit.verify import LEAF_PREFIX, leaf_hash
 from app.errors import NotFound, NotPermitted
 from app.ids import new_id
@@ -50,6 +50,8 @@ class Entry:
     payload: str
     salt: bytes
     digest: bytes
+    late_from: datetime | None = None
+    """When it happened, of what could not be written down then."""
 
 
 def entry(
@@ -83,7 +85,8 @@ def entry(
         }
     said = {key: value for key, value in (who | details).items() if value not in (None, "", [], {})}
     payload = orjson.dumps(said, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    payload = _NUL.sub(rb"\1\\ufffd", payload)
+    if b"u0000" in payload:  # hardly ever, and looking for it exactly costs more than all the rest
+        payload = _NUL.sub(rb"\1\\ufffd", payload)
     salt = secrets.token_bytes(32)
     return Entry(
         id=new_id(),
@@ -102,6 +105,11 @@ def entry(
     )
 
 
+def late(item: Entry, happened_at: datetime) -> Entry:
+    """The same entry, of something that happened before: its own time is that of its being written down."""
+    return replace(item, late_from=happened_at)
+
+
 def of_body(item: Entry, body_id: UUID) -> Entry:
     """The same entry, as an act of a member of this institution: for acts that are not done by a signed-in request."""
     return replace(item, agency_id=body_id)
@@ -112,8 +120,9 @@ def of_body(item: Entry, body_id: UUID) -> Entry:
 _APPEND = text(
     "WITH stored AS ("
     "INSERT INTO audit_entries (id, act, outcome, agency_id, owner_agency_id, camera_id, area_id, subject_kind,"
-    " subject_id, restriction, digest, payload, salt) VALUES (:id, :act, :outcome, :agency_id, :owner_agency_id,"
-    " :camera_id, :area_id, :subject_kind, :subject_id, :restriction, :digest, CAST(:payload AS json), :salt))"
+    " subject_id, restriction, digest, payload, salt, late_from)"
+    " VALUES (:id, :act, :outcome, :agency_id, :owner_agency_id, :camera_id, :area_id, :subject_kind, :subject_id,"
+    " :restriction, :digest, CAST(:payload AS json), :salt, :late_from))"
     " INSERT INTO audit_pending (id) VALUES (:id)"
 )
 
@@ -128,8 +137,8 @@ async def append(session: AsyncSession, item: Entry) -> UUID:
 _STORE = """
 WITH stored AS (
     INSERT INTO audit_entries (id, act, outcome, agency_id, owner_agency_id, camera_id, area_id, subject_kind,
-        subject_id, restriction, digest, payload, salt)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::json, $13)
+        subject_id, restriction, digest, payload, salt, late_from)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::json, $13, $14)
 )
 INSERT INTO audit_pending (id) VALUES ($1)
 """
@@ -141,6 +150,7 @@ async def store(connection: asyncpg.Connection, items: Sequence[Entry]) -> None:
         await connection.execute(
             _STORE, item.id, item.act, item.outcome, item.agency_id, item.owner_agency_id, item.camera_id, item.area_id,
             item.subject_kind, item.subject_id, item.restriction, item.digest, item.payload, item.salt,
+            item.late_from,
         )  # fmt: skip
 
 
@@ -176,25 +186,52 @@ def grow_tree(size: int, frontier: list[bytes], rows: Sequence[Mapping[str, Any]
     return Grown(leaves, frontier, (_NODES, columns) if nodes else None)
 
 
+def _own(actor: Actor) -> ColumnElement[bool]:
+    said = text("audit_entries.payload ->> 'user_id' = :own_user_id").bindparams(own_user_id=str(actor.user_id))
+    return cast("ColumnElement[bool]", said)
+
+
 def in_remit_of(actor: Actor) -> ColumnElement[bool]:
-    """The entries an actor may read: an auditor all of the own body and those below it, anybody one's own acts."""
-    own = text("audit_entries.payload ->> 'user_id' = :own_user_id").bindparams(own_user_id=str(actor.user_id))
+    """The entries an actor may find: an auditor all of the own body and those below it, anybody one's own acts.
+
+    What a restricted one says of persons and reasons is for fewer: see `restricted`.
+    """
     if not actor.may("read_audit"):
-        return own  # type: ignore[return-value]
+        return _own(actor)
     bodies = select(Agency.id).where(or_(Agency.id == actor.body_id, Agency.ancestor_ids.contains([actor.body_id])))
-    return or_(AuditEntry.agency_id.in_(bodies), AuditEntry.owner_agency_id.in_(bodies), own)
+    return or_(AuditEntry.agency_id.in_(bodies), AuditEntry.owner_agency_id.in_(bodies), _own(actor))
 
 
-async def get(session: AsyncSession, actor: Actor, entry_id: UUID) -> RowMapping:
-    """One entry of the actor's remit; NotFound for others. Reading it is itself an entry."""
+def _known_to(actor: Actor) -> ColumnElement[bool]:
+    return restricted.known_to(
+        actor, restriction=AuditEntry.restriction, user_id=_own(actor), agency_id=AuditEntry.agency_id,
+        owner_agency_id=AuditEntry.owner_agency_id,
+        incident_id=literal_column("CAST(audit_entries.payload ->> 'incident_id' AS uuid)", Uuid()),
+    )  # fmt: skip
+
+
+def _told(row: RowMapping) -> dict[str, Any]:
+    """An entry as its reader may have it: `withheld` says that the contents are there, and for others."""
+    known = {str(name): value for name, value in row.items() if name != "known"}
+    withheld = not row["known"] and row["payload"] is not None
+    return known | {"withheld": withheld} | ({"payload": None, "salt": None} if withheld else {})
+
+
+async def get(session: AsyncSession, actor: Actor, entry_id: UUID) -> dict[str, Any]:
+    """One entry of the actor's remit; NotFound for others. Reading it is itself an entry.
+
+    Of a restricted one who may not know it gets what is hashed into the tree, and no contents.
+    """
     found = await session.execute(
-        select(*AuditEntry.__table__.columns).where(AuditEntry.id == entry_id, in_remit_of(actor))
+        select(*AuditEntry.__table__.columns, func.coalesce(_known_to(actor), false()).label("known")).where(
+            AuditEntry.id == entry_id, in_remit_of(actor)
+        )
     )
     row = found.mappings().first()
     if row is None:
         raise NotFound("there is no such entry in your remit")
     await append(session, entry(actor, "audit.read", found=1, by_entry_id=entry_id))
-    return row
+    return _told(row)
 
 
 async def search(
@@ -209,15 +246,18 @@ async def search(
     until: datetime | None = None,
     before: tuple[datetime, UUID] | None = None,
     limit: int = 100,
-) -> Sequence[RowMapping]:
+) -> list[dict[str, Any]]:
     """Entries in the actor's remit, newest first, each with its `position` in the log (None while it waits for one).
 
-    Reading the log is itself an entry, in this very transaction.
+    Restricted ones have no contents for who may not know them (`withheld`), and are not found by person. Reading the
+    log is itself an entry, in this very transaction.
     """
     if user_id is not None and user_id != actor.user_id and not actor.may("read_audit"):
         raise NotPermitted("only an auditor may search the log by person; leave user_id out to see your own acts")
     query = (
-        select(*AuditEntry.__table__.columns, AuditLeaf.position)
+        select(
+            *AuditEntry.__table__.columns, AuditLeaf.position, func.coalesce(_known_to(actor), false()).label("known")
+        )
         .outerjoin(AuditLeaf, AuditLeaf.id == AuditEntry.id)
         .where(in_remit_of(actor))
         .order_by(AuditEntry.at.desc(), AuditEntry.id.desc())
@@ -230,7 +270,8 @@ async def search(
     if subject_id:
         query = query.where(AuditEntry.subject_id == subject_id)
     if user_id:
-        query = query.where(text("audit_entries.payload ->> 'user_id' = :user_id").bindparams(user_id=str(user_id)))
+        person = text("audit_entries.payload ->> 'user_id' = :user_id").bindparams(user_id=str(user_id))
+        query = query.where(person, _known_to(actor))
     if since:
         query = query.where(AuditEntry.at >= since)
     if until:
@@ -243,4 +284,4 @@ async def search(
         by_user_id=user_id,
     )  # fmt: skip
     await append(session, read)
-    return rows
+    return [_told(row) for row in rows]

@@ -17,29 +17,35 @@ cosignatures: c2sp.org/tlog-cosignature; proofs: c2sp.org/tlog-proof.
 import argparse
 import base64
 import binascii
+import bisect
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 LEAF_PREFIX = b"gwanje audit entry v1\n"
-EXPORT = b"gwanje audit export v1"
+LEAF_START = b"\x00" + LEAF_PREFIX
+EXPORT = "gwanje audit export v1"
 RECEIPT = "gwanje receipt v1"
 PROOF = "c2sp.org/tlog-proof@v1"
 CONSISTENCY = "gwanje consistency proof v1"
 ERASING = "audit.erased"
-WITHHELD = b"-"  # in the place of a salt: the entry is not for the eyes of who was given the export
+DROPPED = "audit.dropped"
+# In the place of a header, with the entry's hash alone: its period is over, or it is not for whoever has the export.
+GONE, WITHHELD = b"dropped", b"withheld"
+LEAST_DAYS = 365  # no contents and no period are erased for their age before (안전성 확보조치 기준 §8)
 ED25519, COSIGNATURE = 1, 4
 HASH_BYTES = 32
-MOST_HASHES = 64
-MOST_SIGNATURES = 64
+MOST_HASHES = MOST_SIGNATURES = 64
 MOST_SIZE = 1 << 63
+BLOCK = 256  # leaves whose subtree is computed at once
 
 
 class Wrong(Exception):  # noqa: N818 - it says what is wrong
@@ -49,6 +55,8 @@ class Wrong(Exception):  # noqa: N818 - it says what is wrong
 class Unusable(Exception):  # noqa: N818 - it says why
     """A file that cannot be read as what it should be: no evidence of anything."""
 
+
+Signers = dict[str, Any]  # who has signed; witnesses with the time, where it can be told
 
 # The tree
 
@@ -71,14 +79,19 @@ class Tree:
         if len(self.frontier) != size.bit_count():
             raise Unusable(f"a tree of {size} leaves has {size.bit_count()} full subtrees, not {len(self.frontier)}")
 
-    def append(self, leaf: bytes) -> None:
-        """Add a leaf's hash."""
-        rest = self.size
-        while rest & 1:
-            leaf = node_hash(self.frontier.pop(), leaf)
-            rest >>= 1
-        self.frontier.append(leaf)
-        self.size += 1
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaves' hashes, where it can be a whole subtree at once: a log has millions of them."""
+        start = 0
+        while start < len(leaves):
+            count = BLOCK if self.size % BLOCK == 0 and len(leaves) - start >= BLOCK else 1
+            level, start = list(leaves[start : start + count]), start + count
+            while len(level) > 1:
+                level = [sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2])]  # noqa: B905
+            node, rest = level[0], self.size // count
+            while rest & 1:
+                node, rest = node_hash(self.frontier.pop(), node), rest >> 1
+            self.frontier.append(node)
+            self.size += count
 
     def root(self) -> bytes:
         """The root hash; of no leaves it is SHA-256 of nothing."""
@@ -173,7 +186,7 @@ class Key:
         """`name+id+base64(kind || public key)`; Unusable for anything else."""
         name, _, rest = vkey.strip().partition("+")
         written, _, encoded = rest.partition("+")
-        material = _bytes(encoded, "the key")
+        material = decoded(encoded, "the key")
         if not _is_name(name) or len(material) != 1 + HASH_BYTES or material[0] not in (ED25519, COSIGNATURE):
             raise Unusable("a key is written name+id+base64, Ed25519")
         key = cls(name, material[0], material[1:])
@@ -186,7 +199,7 @@ def _is_name(name: str) -> bool:
     return bool(name) and "+" not in name and not any(letter.isspace() for letter in name)
 
 
-def _bytes(encoded: str, what: str) -> bytes:
+def decoded(encoded: str, what: str) -> bytes:
     try:
         return base64.b64decode(encoded.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
@@ -204,7 +217,7 @@ def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     for line in signed[:-1].split("\n"):
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
-        signature = _bytes(encoded, "a signature")
+        signature = decoded(encoded, "a signature")
         if dash != "—" or not _is_name(name) or len(signature) < 5:  # noqa: PLR2004 - 4 bytes of id, and something
             raise Unusable("a signature is written: — name base64")
         signatures.append((name, signature))
@@ -213,11 +226,11 @@ def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     return text + "\n", signatures
 
 
-def open_note(note: str, keys: Sequence[Key]) -> tuple[str, dict[str, datetime | None]]:
+def open_note(note: str, keys: Sequence[Key]) -> tuple[str, Signers]:
     """A note's text and who of the keys' holders signed it, witnesses with the time. Wrong when a known one did not."""
     text, signatures = split_note(note)
     known = {(key.name, key.id): key for key in keys}
-    signers: dict[str, datetime | None] = {}
+    signers: Signers = {}
     for name, signature in signatures:
         key = known.get((name, signature[:4]))
         if key is None:
@@ -254,22 +267,20 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) < 4 or "" in lines[:-1]:  # noqa: PLR2004 - origin, size, root, and the last line's end
             raise Unusable("a checkpoint is an origin, a size and a root hash")
-        root = _bytes(lines[2], "the root hash")
+        root = decoded(lines[2], "the root hash")
         if len(root) != HASH_BYTES:
             raise Unusable("a root hash has 32 bytes")
-        return cls(lines[0], _number(lines[1]), root)
+        return cls(lines[0], number(lines[1]), root)
 
 
-def _number(written: str) -> int:
+def number(written: str) -> int:
     """A decimal number without leading zeros."""
     if not (written.isascii() and written.isdigit()) or (written[0] == "0" and written != "0") or len(written) > 19:  # noqa: PLR2004 - below 2^63
         raise Unusable(f"{written[:30]!r} is no number")
     return int(written)
 
 
-def open_checkpoint(
-    note: str, key: Key, witnesses: Sequence[Key] = ()
-) -> tuple[Checkpoint, dict[str, datetime | None]]:
+def open_checkpoint(note: str, key: Key, witnesses: Sequence[Key] = ()) -> tuple[Checkpoint, Signers]:
     """A checkpoint that the log's key signed, and which witnesses did, too. Wrong when the log did not."""
     text, signers = open_note(note, [key, *witnesses])
     if key.name not in signers:
@@ -284,12 +295,6 @@ def open_checkpoint(
 # Proofs and receipts
 
 
-def write_proof(index: int, proof: Sequence[bytes], note: str) -> str:
-    """A tlog-proof file."""
-    hashes = "".join(base64.b64encode(one).decode() + "\n" for one in proof)
-    return f"{PROOF}\nindex {index}\n{hashes}\n{note}"
-
-
 def read_proof(written: str) -> tuple[int, list[bytes], str]:
     """Index, hashes and checkpoint of a tlog-proof file."""
     head, blank, note = written.partition("\n\n")
@@ -297,10 +302,10 @@ def read_proof(written: str) -> tuple[int, list[bytes], str]:
     if not blank or lines[0] != PROOF:
         raise Unusable(f"a proof begins with {PROOF}")
     if len(lines) > 1 and lines[1].startswith("extra "):
-        _bytes(lines.pop(1)[6:], "extra")
+        decoded(lines.pop(1)[6:], "extra")
     if len(lines) < 2 or not lines[1].startswith("index "):  # noqa: PLR2004 - its name and its index
         raise Unusable("a proof names the index of its entry")
-    return _number(lines[1][6:]), [_bytes(line, "a hash") for line in lines[2:]], note
+    return number(lines[1][6:]), [decoded(line, "a hash") for line in lines[2:]], note
 
 
 @dataclass(frozen=True)
@@ -311,10 +316,6 @@ class Receipt:
     entry_id: str
     leaf: bytes
     at: str
-
-    @property
-    def text(self) -> str:
-        return f"{RECEIPT}\n{self.origin}\n{self.entry_id}\n{base64.b64encode(self.leaf).decode()}\n{self.at}\n"
 
 
 def open_receipt(note: str, key: Key) -> Receipt:
@@ -327,133 +328,192 @@ def open_receipt(note: str, key: Key) -> Receipt:
         raise Unusable(f"a receipt begins with {RECEIPT}")
     if lines[1] != key.name:
         raise Wrong(f"this is a receipt of {lines[1]}, signed by {key.name}")
-    return Receipt(lines[1], lines[2], _bytes(lines[3], "the entry's hash"), lines[4])
+    return Receipt(lines[1], lines[2], decoded(lines[3], "the entry's hash"), lines[4])
 
 
 # Exports
 
+Runs = list[list[Any]]  # of what is missing: first index, last index, a day
+
+
+def _miss(runs: Runs, index: int, day: str) -> None:
+    if runs and runs[-1][1] == index - 1 and runs[-1][2] == day:
+        runs[-1][1] = index
+    else:
+        runs.append([index, index, day])
+
+
+@dataclass
+class Document:
+    """What one entry says of others: these contents were erased, these entries dropped; by order, or for their age."""
+
+    ranges: list[tuple[int, int]]
+    before: str = "~"  # the day from which on it explains nothing; by order: none
+
+    def reach(self, index: int, day: str) -> int:
+        """Up to which index, from this one on, it explains what is missing; less than that when it does not."""
+        at = bisect.bisect_right(self.ranges, (index, MOST_SIZE)) - 1
+        return self.ranges[at][1] if at >= 0 and day < self.before else -1
+
+    @classmethod
+    def read(cls, index: int, at: str, payload: bytes, *, dropping: bool) -> "Document":
+        """From the contents of an entry of that index and time; Wrong where it cannot be true."""
+        try:
+            told = json.loads(payload)
+            ranges = sorted((int(first), int(last)) for first, last in told["ranges"])
+            until = date.fromisoformat(told["until"]) if dropping or "until" in told else None
+            age = date.fromisoformat(at[:10]) - until if until else None
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise Wrong(f"entry {index}: what it says was erased cannot be read") from None
+        if age is not None and age.days < LEAST_DAYS:
+            raise Wrong(f"entry {index}: what was erased for its age was not {LEAST_DAYS} days old")
+        if any(not 0 <= first <= last < index for first, last in ranges):
+            raise Wrong(f"entry {index}: it speaks of entries that were not there before it")
+        # Numbers follow the commits, times the beginnings of transactions: around a midnight they may be mixed.
+        return cls(ranges, (until + timedelta(days=int(dropping))).isoformat()) if until else cls(ranges)
+
+
+def _explain(runs: Runs, documents: Sequence[Document], what: str) -> None:
+    """Raise Wrong at the first that is missing and that no entry explains."""
+    for first, last, day in runs:
+        index = first
+        while index <= last:
+            reached = max((one.reach(index, day) for one in documents), default=-1)
+            if reached < index:
+                raise Wrong(f"entry {index}: {what}, and no entry says why")
+            index = reached + 1
+
 
 @dataclass
 class Findings:
-    """What checking an export found, to be said in words."""
+    """What checking an export finds."""
 
-    entries: int = 0
-    erased: dict[str, int] = field(default_factory=dict)
-    documented: set[str] = field(default_factory=set)
+    promised: dict[str, bytes]  # entries' ids, and their hashes
+    erased: Runs = field(default_factory=list)
+    dropped: Runs = field(default_factory=list)
+    erasing: list[Document] = field(default_factory=list)
+    dropping: list[Document] = field(default_factory=list)
     withheld: int = 0
+    restricted: int = 0  # withheld contents; the header is here
+    oldest: str = ""
+    newest: str = ""
 
-    def check_erased(self) -> None:
-        """Raise Wrong where contents are gone without an entry that says so."""
-        silently = [index for entry_id, index in self.erased.items() if entry_id not in self.documented]
-        if silently:
-            raise Wrong(f"entry {min(silently)}: its contents are gone, and no entry says that they were erased")
+    def check_missing(self) -> list[str]:
+        """Raise Wrong where contents or entries are gone without an entry that says so; else say what is not here."""
+        _explain(self.erased, self.erasing, "its contents are gone")
+        _explain(self.dropped, self.dropping, "it is gone")
+        dropped, erased = (sum(last - first + 1 for first, last, _ in runs) for runs in (self.dropped, self.erased))
+        oldest = f"the oldest that is here is of {self.oldest[:10]}"
+        said = {
+            f"{dropped} were dropped with their period, by an entry that says so; {oldest}": dropped,
+            f"the contents of {erased} were erased, each by an entry that says so": erased,
+            f"{self.withheld} were withheld; only their hashes were looked at": self.withheld,
+            f"the contents of {self.restricted} were withheld; only their headers were looked at": self.restricted,
+        }
+        return [words for words, count in said.items() if count]
 
-    def holds(self) -> list[str]:
-        """What is to be said of contents that are not here."""
-        said = []
-        if self.erased:
-            said.append(f"the contents of {len(self.erased)} were erased, each by an entry that says so")
-        if self.withheld:
-            said.append(f"the contents of {self.withheld} were withheld; that they are unchanged is not shown")
-        return said
+    def entry(self, line: bytes, index: int) -> bytes:
+        """The leaf's hash of one entry; Wrong when its contents are not those of its header."""
+        header, _, rest = line.rstrip(b"\n").partition(b"\t")
+        salt, _, payload = rest.partition(b"\t")
+        if header in (GONE, WITHHELD):
+            return self._hidden(header, salt, index)
+        leaf = sha256(LEAF_START + header).digest()
+        try:
+            told = json.loads(header)
+            entry_id, digest, at, act = str(told["id"]), told["digest"], told["at"], told["act"]
+            self.oldest, self.newest = self.oldest or at, max(self.newest, at)
+            own = sha256(bytes.fromhex(salt.decode()) + payload).digest() if salt else b""
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise Wrong(f"entry {index}: its header or its salt cannot be read") from None
+        if not salt and payload == WITHHELD:
+            self.restricted += 1
+        elif not salt:
+            _miss(self.erased, index, at[:10])
+        elif binascii.b2a_base64(own, newline=False).decode() != digest:
+            raise Wrong(f"entry {index} ({entry_id}): its contents are not those that were logged")
+        elif act in (ERASING, DROPPED):
+            told_of = self.dropping if act == DROPPED else self.erasing
+            told_of.append(Document.read(index, at, payload, dropping=act == DROPPED))
+        if self.promised and self.promised.pop(entry_id, leaf) != leaf:
+            raise Wrong(f"entry {index} ({entry_id}): it is another than the one that was promised")
+        return leaf
+
+    def _hidden(self, why: bytes, encoded: bytes, index: int) -> bytes:
+        leaf = decoded(encoded.decode(errors="replace"), "an entry's hash")
+        if len(leaf) != HASH_BYTES:
+            raise Wrong(f"entry {index}: an entry's hash has 32 bytes")
+        if why == GONE:
+            _miss(self.dropped, index, self.newest[:10])
+        else:
+            self.withheld += 1
+        if leaf in self.promised.values():
+            self.promised = {entry_id: other for entry_id, other in self.promised.items() if other != leaf}
+        return leaf
 
 
 def check_export(
     lines: Iterator[bytes], key: Key, checkpoints: Sequence[str], receipts: Sequence[str], witnesses: Sequence[Key]
 ) -> list[str]:
-    """Recompute an export from its first entry to its last; returns what holds, in words. Raises Wrong at the first
-    entry that does not.
+    """Recompute an export from its first entry on; returns what holds, in words. Wrong at the first that does not.
 
-    `lines`: `gwanje audit export v1`, the origin, `first N` and the hashes of the tree before it, an empty line; for
-    each entry its header (JSON), salt (hex) and payload (JSON) with tabs between; an empty line; the checkpoint.
+    `lines`: `gwanje audit export v1`, the origin, an empty line; for each entry its header (JSON), salt (hex) and
+    payload (JSON) with tabs between, the latter two empty where they were erased, `withheld` for a payload that is for
+    others; or `dropped` or `withheld` and its hash (base64); an empty line; the checkpoint.
     """
-    tree = _head(lines, key)
-    kept = sorted((open_checkpoint(note, key, witnesses)[0] for note in checkpoints), key=lambda one: one.size)
-    promised = {receipt.entry_id: receipt for receipt in (open_receipt(note, key) for note in receipts)}
-    first, findings, due = tree.size, Findings(), [one for one in kept if one.size >= tree.size]
-    holds: list[str] = []
-    for line in lines:
+    name, origin, blank = (next(lines, b"").decode(errors="replace").rstrip("\r\n") for _ in range(3))
+    if name != EXPORT or blank:
+        raise Unusable(f"an export begins with {EXPORT}")
+    if origin != key.name:
+        raise Wrong(f"this is an export of {origin}, not of {key.name}")
+    opened = [open_checkpoint(note, key, witnesses) for note in checkpoints]
+    due = sorted((checkpoint for checkpoint, _ in opened), key=lambda one: one.size)
+    findings = Findings({receipt.entry_id: receipt.leaf for receipt in (open_receipt(note, key) for note in receipts)})
+    tree, leaves, holds = Tree(), list[bytes](), list[str]()
+    stop = _compare(tree, due, holds)
+    for index, line in enumerate(lines):
         if line in (b"\n", b"\r\n"):
             break
-        _compare(tree, due, holds)
-        _entry(line, tree, promised, findings)
+        leaves.append(findings.entry(line, index))
+        if index + 1 == stop or len(leaves) == 16 * BLOCK:
+            tree.extend(leaves)
+            leaves.clear()
+            stop = _compare(tree, due, holds)
     else:
         raise Unusable("the export breaks off: its checkpoint is missing")
-    note = b"".join(lines).decode()
-    checkpoint, signers = open_checkpoint(note, key, witnesses)
-    _compare(tree, due, holds)
+    tree.extend(leaves)
+    checkpoint, signers = open_checkpoint(b"".join(lines).decode(errors="replace"), key, witnesses)
     if (checkpoint.size, checkpoint.root) != (tree.size, tree.root()):
-        raise Wrong(
-            f"the {tree.size} entries here are not the {checkpoint.size} that were signed:"
-            " one was left out, added or changed"
-        )
+        other = "one was left out, added or changed"
+        raise Wrong(f"the {tree.size} entries here are not the {checkpoint.size} that were signed: {other}")
     if due:
         raise Wrong(f"a checkpoint of {due[0].size} entries was signed before, and now there are only {tree.size}")
-    if promised:
-        raise Wrong(f"an entry that was promised is not here: {next(iter(promised))}")
-    findings.check_erased()
-    holds.append(f"{findings.entries} entries, {first} to {tree.size - 1}, are those that {key.name} signed")
-    if first:
-        holds.append(f"of the {first} before them only their hashes were looked at")
-    if receipts:
-        holds.append(f"all {len(receipts)} entries that were promised are here")
-    seen = [f"{name} has seen this log, at {at or 'a time not told'}" for name, at in signers.items()]
-    return [*holds, *findings.holds(), *seen]
+    if findings.promised:
+        raise Wrong(f"an entry that was promised is not here: {next(iter(findings.promised))}")
+    holds.append(f"{tree.size} entries, 0 to {tree.size - 1}, are those that {key.name} signed")
+    holds += [f"all {len(receipts)} entries that were promised are here"] if receipts else []
+    return [*holds, *findings.check_missing(), *_seen(witnesses, [*opened, (checkpoint, signers)])]
 
 
-def _head(lines: Iterator[bytes], key: Key) -> Tree:
-    name, origin, first = (next(lines, b"").rstrip(b"\n") for _ in range(3))
-    if name != EXPORT or not first.startswith(b"first "):
-        raise Unusable(f"an export begins with {EXPORT.decode()}")
-    if origin.decode(errors="replace") != key.name:
-        raise Wrong(f"this is an export of {origin.decode(errors='replace')}, not of {key.name}")
-    frontier: list[bytes] = []
-    for line in lines:
-        if line == b"\n":
-            return Tree(_number(first[6:].decode(errors="replace")), frontier)
-        frontier.append(_bytes(line.decode(errors="replace").strip(), "a hash"))
-    raise Unusable("the export breaks off")
+def _seen(witnesses: Sequence[Key], opened: Sequence[tuple[Checkpoint, Signers]]) -> list[str]:
+    """Which checkpoints the witnesses have seen, the largest of each; Unusable for one who has seen none."""
+    said = []
+    for witness in witnesses:
+        seen = {one.size: by[witness.name] or "a time not told" for one, by in opened if witness.name in by}
+        if not seen:
+            raise Unusable(f"{witness.name} has cosigned none of these checkpoints; ask for one that it has")
+        said.append(f"{witness.name} has seen this log of {max(seen)}, at {seen[max(seen)]}")
+    return said
 
 
-def _compare(tree: Tree, due: list[Checkpoint], holds: list[str]) -> None:
-    """Compare the tree with the checkpoints that were kept of its size."""
+def _compare(tree: Tree, due: list[Checkpoint], holds: list[str]) -> int:
+    """Compare the tree with the checkpoints that were kept of its size; returns the next size to stop at."""
     while due and due[0].size == tree.size:
         checkpoint = due.pop(0)
         if checkpoint.root != tree.root():
-            raise Wrong(
-                f"the first {tree.size} entries are others than those that were signed before: history was rewritten"
-            )
+            raise Wrong(f"the first {tree.size} entries are not those that were signed before: history was rewritten")
         holds.append(f"the first {checkpoint.size} are those of the checkpoint that was kept")
-
-
-def _entry(line: bytes, tree: Tree, promised: dict[str, Receipt], findings: Findings) -> None:
-    """Add one entry to the tree; Wrong when its contents are not those of its header."""
-    header, _, rest = line.rstrip(b"\n").partition(b"\t")
-    salt, _, payload = rest.partition(b"\t")
-    leaf = leaf_hash(LEAF_PREFIX + header)
-    index = tree.size
-    tree.append(leaf)
-    findings.entries += 1
-    try:
-        told = json.loads(header)
-        entry_id, digest = told["id"], told["digest"]
-    except (ValueError, TypeError, KeyError):
-        raise Wrong(f"entry {index}: its header cannot be read") from None
-    if salt == WITHHELD:
-        findings.withheld += 1
-    elif not salt:
-        findings.erased[entry_id] = index
-    else:
-        try:
-            own = sha256(bytes.fromhex(salt.decode()) + payload).digest()
-        except ValueError:
-            raise Wrong(f"entry {index} ({entry_id}): its salt cannot be read") from None
-        if base64.b64encode(own).decode() != digest:
-            raise Wrong(f"entry {index} ({entry_id}): its contents are not those that were logged")
-        if told.get("act") == ERASING:
-            findings.documented |= set(json.loads(payload).get("entry_ids", []))
-    if promised and (receipt := promised.pop(entry_id, None)) is not None and receipt.leaf != leaf:
-        raise Wrong(f"entry {index} ({entry_id}): it is another than the one that was promised")
+    return due[0].size if due else -1
 
 
 # The command
@@ -481,7 +541,7 @@ def _proof(given: argparse.Namespace, key: Key, witnesses: Sequence[Key]) -> lis
     header = _read(given.leaf).strip("\n").partition("\t")[0]
     check_inclusion(index, checkpoint.size, leaf_hash(LEAF_PREFIX + header.encode()), proof, checkpoint.root)
     holds = f"the entry is number {index} of the {checkpoint.size} that {key.name} signed"
-    return [holds, *(f"{name} has seen this log" for name in signers)]
+    return [holds, *_seen(witnesses, [(checkpoint, signers)])]
 
 
 def _receipt(given: argparse.Namespace, key: Key, _: Sequence[Key]) -> list[str]:
@@ -490,12 +550,14 @@ def _receipt(given: argparse.Namespace, key: Key, _: Sequence[Key]) -> list[str]
 
 
 def _consistent(given: argparse.Namespace, key: Key, witnesses: Sequence[Key]) -> list[str]:
-    old, new = (open_checkpoint(_read(one), key, witnesses)[0] for one in (given.file, given.new))
+    opened = [open_checkpoint(_read(one), key, witnesses) for one in (given.file, given.new)]
+    old, new = (checkpoint for checkpoint, _ in opened)
     name, *hashes = _read(given.proof).rstrip("\n").split("\n") if given.proof else [CONSISTENCY]
     if name != CONSISTENCY:
         raise Unusable(f"a consistency proof begins with {CONSISTENCY}")
-    check_consistency(old.size, new.size, [_bytes(line, "a hash") for line in hashes], old.root, new.root)
-    return [f"the log of {new.size} entries begins with the log of {old.size}, unchanged"]
+    check_consistency(old.size, new.size, [decoded(line, "a hash") for line in hashes], old.root, new.root)
+    holds = f"the log of {new.size} entries begins with the log of {old.size}, unchanged"
+    return [holds, *_seen(witnesses, opened)]
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:

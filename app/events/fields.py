@@ -176,6 +176,30 @@ WEBHOOK = (
     Field("host", "text", "where it leads", "수신 호스트", _OWNER),
     Field("cause", "text", "what went wrong", "원인", _OWNER),
 )
+REVIEW = (
+    Field("review_id", "id", "the review", "점검"),
+    Field("kind", "code", "of a month, or of entries that came late", "점검 종류", codes=("monthly", "late")),
+    Field("month", "text", "the Korean month, such as 2026-10", "점검 대상 월"),
+    Field("findings", "integer", "what is asked about", "점검 항목 수", _OWNER, least=0),
+    Field("unanswered", "integer", "of these without an answer", "미답변 항목 수", _OWNER, least=0),
+    Field("assigned", "boolean", "whether an officer is named", "담당자 지정 여부", _OWNER),
+    Field("days", "integer", "since it was due", "지연 일수", least=0),
+    Field("times", "integer", "how often it was told", "통보 횟수", least=0),
+)
+REQUEST = (
+    Field("request_id", "id", "the data subject's request", "열람등 요구"),
+    Field("number", "text", "its number in the register", "접수번호", _OWNER),
+    Field("due", "time", "when it was due", "처리 기한"),
+    Field("days", "integer", "since it was due", "지연 일수", least=0),
+    Field("times", "integer", "how often it was told", "통보 횟수", least=0),
+)
+AUDIT = (
+    Field("node", "text", "the process that wrote the spool", "기록한 노드", _OWNER),
+    Field("began_at", "time", "since when the database was away", "시작 시각"),
+    Field("ended_at", "time", "when the last was written down locally", "마지막 기록 시각"),
+    Field("records", "integer", "what was written down locally meanwhile", "현장 기록 수", least=0),
+    Field("views", "integer", "of these of your cameras, by views", "귀 기관 카메라의 조회 수", least=0),
+)
 GRANT = (
     Field("grant_id", "id", "the permission", "승인", _OWNER),
     Field("purpose", "text", "what for", "목적", _OWNER),
@@ -183,10 +207,33 @@ GRANT = (
     Field("by", "text", "login of who asked", "요청자", _OWNER),
     Field("cause", "text", "why it ended", "종료 사유"),
 )
+APPROVAL = (
+    Field("approval_id", "id", "the request", "승인 요청"),
+    Field("agency_id", "id", "whose people ask", "요청 기관"),
+    Field("by", "text", "login of who asked", "요청자", _OWNER),
+    Field("purpose", "text", "what for", "목적", _OWNER),
+    Field("cameras", "integer", "how many cameras", "카메라 수", least=0),
+    Field("until", "time", "until when it is asked for, or was approved", "요청·승인 기한"),
+)
 VIEW = (
     Field("view_id", "id", "the view", "조회", _OWNER),
     *GRANT,
     Field("seconds", "number", "how long it lasted", "시간(초)", least=0),
+)
+PTZ = (
+    Field("lease_id", "id", "the driver's lease", "조작 임대", _OWNER),
+    Field("purpose", "text", "what for", "목적", _OWNER),
+    Field("agency_id", "id", "whose people", "이용 기관"),
+    Field("by", "text", "login of who turns it", "조작자", _OWNER),
+    Field("urgency", "integer", "0 is the most urgent", "긴급도", least=0, most=4),
+    Field("moves", "integer", "how many commands", "조작 횟수", least=0),
+    Field("seconds", "number", "how long it lasted", "시간(초)", least=0),
+    Field("cause", "text", "why it ended", "종료 사유"),
+)
+CAMERAS = (
+    Field("loss_id", "id", "the loss, whose members GET /v1/losses/{id} lists", "장애"),
+    Field("count", "integer", "how many cameras", "카메라 수", least=0),
+    Field("network", "text", "the network that they share", "네트워크", _OWNER),
 )
 
 _ALARM = {
@@ -228,7 +275,13 @@ NOUNS: dict[str, tuple[tuple[str, ...], tuple[Field, ...]]] = {
     "alert": (ANYTHING, (*ALERT, NOTE)),
     "alarm": (ANYTHING, ()),
     "grant": (ANYTHING, GRANT),
+    "approval": (("",), APPROVAL),
     "view": (ANYTHING, VIEW),
+    "ptz": (ANYTHING, PTZ),
+    "cameras": (("",), CAMERAS),
     "import": (("",), IMPORT),
+    "review": (("",), REVIEW),
+    "audit": (("",), AUDIT),
+    "request": (("",), REQUEST),
     "webhook": (("",), WEBHOOK),
 }

@@ -17,8 +17,11 @@ _KINDS = (
     EventKind("bell.restored", NOTICE, "비상벨 복구", "a bell answers again", ends="bell.failed"),
     EventKind("camera.lost", WARNING, "영상 끊김", "a camera gives no picture", lasts=True),
     EventKind("camera.restored", NOTICE, "영상 복구", "a camera gives its picture again", ends="camera.lost"),
+    EventKind("cameras.lost", ALARM, "영상 동시 끊김", "many cameras were lost together", from_outside=False),
+    EventKind("cameras.restored", NOTICE, "영상 동시 복구", "many cameras are back together", from_outside=False),
     EventKind("camera.moved", NOTICE, "카메라 방향 변경", "a camera was turned"),
     EventKind("camera.covered", WARNING, "카메라 가림", "a camera sees nothing: covered, dazzled or sprayed"),
+    EventKind("analytic.motion", INFO, "움직임", "something moved where nothing should, as the camera sees it"),
     EventKind("analytic.loitering", NOTICE, "배회", "somebody stays where one passes"),
     EventKind("analytic.intrusion", WARNING, "침입", "somebody is where nobody may be"),
     EventKind("analytic.abandonment", NOTICE, "유기", "something was left behind"),
@@ -129,8 +132,36 @@ _KINDS = (
     EventKind("grant.revoked", INFO, "영상 접속 회수", "a permission ended before its time", from_outside=False),
     EventKind("view.opened", INFO, "영상 조회 시작", "somebody began to view a camera", from_outside=False),
     EventKind("view.closed", INFO, "영상 조회 종료", "somebody stopped viewing a camera", from_outside=False),
+    EventKind(
+        "approval.asked", WARNING, "영상 접속 승인 요청", "somebody asks the owner to let cameras be viewed",
+        from_outside=False,
+    ),
+    EventKind(
+        "approval.withdrawn", NOTICE, "영상 접속 승인 요청 철회", "who had asked withdrew it", from_outside=False
+    ),
+    EventKind("approval.given", NOTICE, "영상 접속 승인 결정", "the owner approved a viewing", from_outside=False),
+    EventKind("approval.refused", NOTICE, "영상 접속 승인 거부", "the owner refused a viewing", from_outside=False),
+    EventKind(
+        "approval.ended", NOTICE, "영상 접속 승인 종료", "the owner ended a request or its approval",
+        from_outside=False,
+    ),
+    EventKind("ptz.opened", INFO, "카메라 조작 시작", "somebody began to turn a camera", from_outside=False),
+    EventKind("ptz.closed", INFO, "카메라 조작 종료", "somebody stopped turning a camera", from_outside=False),
     EventKind("import.finished", INFO, "가져오기 완료", "a file was taken into the register", from_outside=False),
     EventKind("import.failed", WARNING, "가져오기 실패", "a file was not taken", from_outside=False),
+    EventKind("review.opened", NOTICE, "접속기록 점검 시작", "a review of the log was opened", from_outside=False),
+    EventKind(
+        "review.overdue", WARNING, "접속기록 점검 지연", "nobody signed a review of the access log in time",
+        from_outside=False,
+    ),
+    EventKind(
+        "request.overdue", WARNING, "열람등 요구 처리 지연", "a data subject's request was not answered in time",
+        from_outside=False,
+    ),
+    EventKind(
+        "audit.spooling", WARNING, "감사기록 현장 보관",
+        "the database was away, and what went on was written down late", from_outside=False,
+    ),
     EventKind("webhook.failed", WARNING, "웹훅 전달 실패", "a receiver takes nothing any more", from_outside=False),
 )  # fmt: skip
 

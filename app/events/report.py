@@ -13,6 +13,7 @@ from app.events.catalogue import KINDS, SEVERITIES
 
 FUTURE, PAST = timedelta(minutes=5), timedelta(days=30)
 MOST_NAME, MOST_WORDS = 200, 500
+OWNERS_ONLY = "owner"  # the restriction of what the house tells to the people of the event's owner alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Report:
     """What somebody says has happened. `source` and `source_key` together name the report: a retry finds the first.
 
     `area_ids` are those of a place without a subject; whoever calls has looked them up. A subject has its own.
+    `owner_agency_id` is for the house alone: whose an event is that it tells of no thing.
     """
 
     kind: str
@@ -32,6 +34,7 @@ class Report:
     latitude: float | None = None
     longitude: float | None = None
     area_ids: Sequence[UUID] = ()
+    owner_agency_id: UUID | None = None
     incident_id: UUID | None = None
     exercise: bool = False
     restriction: str = ""

@@ -8,10 +8,11 @@ account whose bindings have all ended reports nothing.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Text, cast, func, or_, select, text, update
+from sqlalchemy import RowMapping, Text, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -63,27 +64,33 @@ class Remit:
 
 
 FREE = Remit({}, (), bound=False)
-_REMIT = text(
-    "SELECT user_id, name, kinds, subject_ids, area_ids, ended_at FROM event_sources WHERE agency_id = :body_id"
-    " AND (user_id = :user_id OR (name = ANY(CAST(:names AS text[])) AND ended_at IS NULL))"
-)
 
 
-async def remit(session: AsyncSession, actor: Actor | None, names: Collection[str]) -> Remit:
-    """What the actor may report as these sources; the house itself (None) reports anything."""
-    if actor is None:
+class Bound(NamedTuple):
+    """A binding as it is written down."""
+
+    agency_id: UUID
+    user_id: UUID
+    name: str
+    kinds: Sequence[str]
+    subject_ids: Sequence[UUID]
+    area_ids: Sequence[UUID]
+    ended_at: datetime | None
+
+
+def remit_of(actor: Actor | None, names: Collection[str], found: Sequence[Bound]) -> Remit:
+    """What an actor may report as the sources that it names, by what is bound; the house (None) reports anything."""
+    if actor is None or not found:
         return FREE
-    given = {"body_id": actor.body_id, "user_id": actor.user_id, "names": list(set(names))}
-    found = (await session.execute(_REMIT, given)).all()
-    if not found:
-        return FREE
-    own = [row for row in found if row.user_id == actor.user_id]
+    of_body = [row for row in found if row.agency_id == actor.body_id]
+    own = [row for row in of_body if row.user_id == actor.user_id]
     bindings = {
         row.name: Binding(frozenset(row.kinds), frozenset(row.subject_ids), frozenset(row.area_ids))
         for row in own
         if row.ended_at is None
     }
-    return Remit(bindings, {row.name for row in found if row.user_id != actor.user_id}, bound=bool(own))
+    of_others = {row.name for row in of_body if row.user_id != actor.user_id and row.ended_at is None}
+    return Remit(bindings, of_others.intersection(names), bound=bool(own))
 
 
 async def bind(

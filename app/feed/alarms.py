@@ -14,6 +14,7 @@ from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, ledger
+from app.announcements import Announcements
 from app.database import LOST, Database
 from app.errors import Malformed, NotFound, NotPermitted
 from app.events import record
@@ -23,7 +24,7 @@ from app.models import Alarm, Event, EventVerdict
 
 log = logging.getLogger("gwanje.alarms")
 
-TICK_SECONDS = 1.0
+_ANY_DUE = "SELECT EXISTS (SELECT FROM alarms WHERE due_at <= now())"
 AT_ONCE = 100
 MOST_NOTE = 1000
 REMINDERS = 2  # before an alarm is escalated
@@ -191,10 +192,15 @@ async def history(session: AsyncSession, viewer: Viewer, event_id: UUID) -> Sequ
     return [_plain(row) for row in rows.mappings()]
 
 
-async def keep(database: Database, poke: Callable[[set[str]], None], escalation: Escalation = to_the_owner) -> None:
-    """Look every second which alarms have waited long enough, for as long as the process serves."""
+async def keep(
+    database: Database, news: Announcements, poke: Callable[[set[str]], None], escalation: Escalation = to_the_owner
+) -> None:
+    """Remind of alarms that have waited long enough, for as long as the process serves."""
+    due = asyncio.Event()
+    news.wake(_ANY_DUE, due)
     while True:
-        await asyncio.sleep(TICK_SECONDS)
+        await due.wait()
+        due.clear()
         try:
             async with database.begin() as session:
                 told = await remind(session, escalation)

@@ -9,33 +9,53 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.database import fetch
 from app.events.catalogue import KINDS
 from app.feed.members import Viewer
 from app.feed.subscriptions import Subscription, Whereabouts, nowhere
 
 SPAN = timedelta(days=7)  # an alarm or a condition of longer ago is no news; it is found in the log
 MOST = 5000
-# Their beginning is an alarm, too, which may be open when the condition is over: then the end belongs to the state.
+# Their beginning is an alarm, too, which may be open when the condition is over: then the end belongs to the state. So
+# does an end that not everybody hears who heard of the beginning, as long as that stands elsewhere. The times are those
+# at which transactions began, so that what came later may be some seconds older.
 _ENDS_TOLD = sorted({kind.family for kind in KINDS.values() if kind.lasts and kind.acknowledge_seconds})
 _OPEN = """
 WITH standing AS (
     SELECT event_id AS id, event_at AS at FROM alarms WHERE closed_at IS NULL AND event_at > now() - $2::interval
     UNION ALL SELECT event_id, event_at FROM conditions WHERE lasts AND event_at > now() - $2::interval
 ), ended AS (
-    SELECT event_id AS id, event_at AS at FROM conditions
-    WHERE NOT lasts AND family = ANY($5::text[]) AND event_at > now() - $2::interval AND event_at >= (
-        SELECT min(event_at) FROM alarms WHERE closed_at IS NULL AND event_at > now() - $2::interval
+    SELECT ended_id AS id, ended_at AS at FROM conditions
+    WHERE family = ANY($5::text[]) AND ended_at > now() - $2::interval AND ended_at >= (
+        SELECT min(event_at) - interval '1 minute' FROM alarms
+        WHERE closed_at IS NULL AND event_at > now() - $2::interval
     )
+    UNION ALL SELECT e.ended_id, e.ended_at FROM conditions c JOIN conditions e USING (family, subject)
+    WHERE c.lasts AND c.event_at > now() - $2::interval AND e.place <> c.place AND e.ended_at > now() - $2::interval
 ), about AS (
     SELECT id, at FROM ended UNION
     SELECT id, at FROM standing
-    UNION SELECT f.id, f.at FROM standing s JOIN events f ON f.regards_id = s.id AND f.at >= s.at
+    UNION SELECT f.id, f.at FROM standing s JOIN events f ON f.regards_id = s.id AND f.at > s.at - interval '1 minute'
 )
 SELECT p.position, r.* FROM about a JOIN events r ON r.id = a.id AND r.at = a.at JOIN event_positions p ON p.id = a.id
 WHERE p.position <= $1 AND r.owner_agency_id = ANY($3::uuid[]) AND {wanted} ORDER BY p.position LIMIT $4
 """
+
+
+_FORGET = """
+DELETE FROM conditions WHERE (family, subject, place) IN (
+    SELECT family, subject, place FROM conditions WHERE event_at < now() - $1::interval
+    ORDER BY family, subject, place FOR UPDATE SKIP LOCKED
+)
+"""
+
+
+async def forget(session: AsyncSession) -> None:
+    """Lose the conditions of which nobody is told any more; what happened stays in the log."""
+    await fetch(session, _FORGET, SPAN + timedelta(days=1))
 
 
 async def standing(

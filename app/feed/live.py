@@ -6,7 +6,7 @@ the process; the switch to live happens between two awaits, so nothing is missed
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +32,7 @@ CATCH_UP_BYTES = 256 * 1024  # while catching up, wait for the socket beyond thi
 KEEP_SECONDS = 0.25
 HEARTBEAT_SECONDS = 10
 SILENT_SECONDS = 1.5  # without news from the database, rights are read again and again
+TAKEN_SECONDS = 0.002  # what was written here is announced before or after that is known here
 REREAD_SECONDS = 60.0  # rights are read anew, whatever was or was not announced
 PER_SNAPSHOT = 200  # events in one message
 MOST_AT_ONCE = 256 * 1024  # bytes of events that are written in one go, a part of what may wait for a listener
@@ -53,11 +54,16 @@ class Feed:
         self._recent = Recent(0)
         self._beats: dict[Member, float] = {}
         self.whereabouts: Whereabouts = nowhere
+        self.is_written_to: Callable[[], bool] = lambda: False
+        """Whether this process is writing events that it will be given to `take`."""
         self.members: set[Member] = set()
+        self._end = 0  # of the log, as last heard of
+        self._numbered: ledger.Rows = []
         self.position = 0  # of the last event that was handed out
         self.written = 0  # everything up to here has been written; what comes after may still be on its way
         self.positions = Positions(keys, 0)
         news.on("ledger", self._hear_ledger)
+        news.ask(ledger.EVENTS.end, self._hear_end)
         news.on("rights", lambda _: self._hear_rights())
         news.on("revoked", self._hear_revoked)
         news.on(
@@ -74,28 +80,30 @@ class Feed:
         self._recent = Recent(head.position)
 
     async def run(self) -> None:
-        """Read what is new, once, and hand it on; a tick of a second is the safety net of a lost announcement."""
+        """Read what is new, once, and hand it on."""
         keeping = asyncio.create_task(self._keep(), name="feed-keep")
         try:
             while True:
-                with suppress(TimeoutError):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
-                    async with asyncio.timeout(1.0):
-                        await self._wanted.wait()
+                await self._wanted.wait()
                 self._wanted.clear()
                 try:
                     await self._reread_rights()
-                    while await self._read_batch() == BATCH:
+                    while self.position < self._end and await self._bring():
                         pass
                 except LOST as error:
                     self._rights_changed.set()
+                    self.look()
                     log.warning("the feed waits for the database: %s", type(error).__name__)
                     await asyncio.sleep(0.5)
         finally:
             keeping.cancel()
 
-    async def _read_batch(self) -> int:
-        async with self._database.bare.acquire() as connection:
-            rows = await ledger.read(connection, ledger.EVENTS, self.position, BATCH)
+    async def _bring(self) -> bool:
+        """Hand out what comes next, from the log unless it was numbered here just now; False when there is nothing."""
+        rows, self._numbered = self._numbered, []
+        if not rows or any(row["position"] != next_one for next_one, row in enumerate(rows, self.position + 1)):
+            async with self._database.bare.acquire() as connection:
+                rows = await ledger.read(connection, ledger.EVENTS, self.position, BATCH)
         for some in _slices(rows):
             self.hand_out(some)
             if len(some) < len(rows):
@@ -104,7 +112,7 @@ class Feed:
         if rows:
             async with self._arrived:
                 self._arrived.notify_all()
-        return len(rows)
+        return bool(rows)
 
     def hand_out(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Give the next events of the log, in their order, to everybody whom they concern."""
@@ -124,20 +132,21 @@ class Feed:
     async def _keep(self) -> None:
         """What time brings: sessions end, hearts beat. It does not wait for the database."""
         while True:
-            await asyncio.sleep(KEEP_SECONDS)
+            await clock.beat(KEEP_SECONDS)
             self._expire()
             if self._news.silent_seconds() > SILENT_SECONDS or clock.monotonic() > self._reread_at + REREAD_SECONDS:
                 self._hear_rights()
             await self._outbox.settled()
-            self._beat()
+            if self._beats:
+                self._beat()
 
     def _beat(self) -> None:
         """Tell members how far they were brought and how many events were delivered: proof that nothing was missed."""
-        now, here = clock.monotonic(), self.positions.write(self.position)
+        now, here = clock.monotonic(), self.positions.mark(self.position)
         for member, due in list(self._beats.items()):
             if due <= now:
                 self._beats[member] = now + HEARTBEAT_SECONDS
-                reached = here if member.reached is None else self.positions.write(member.reached)
+                reached = here if member.reached is None else self.positions.mark(member.reached)
                 member.say(
                     messages.encode({"type": "heartbeat", "position": reached, "delivered": member.listener.delivered})
                 )
@@ -218,6 +227,7 @@ class Feed:
         async with self._database.bare.acquire() as connection:
             rows = list(await board.standing(connection, member, subscription, until, self.whereabouts))
         parts = [rows[start : start + PER_SNAPSHOT] for start in range(0, len(rows), PER_SNAPSHOT)] or [[]]
+        position = self.positions.mark(until)
         for number, part in enumerate(parts, 1):
             await taken(member, CATCH_UP_BYTES)
             member.say(
@@ -225,7 +235,7 @@ class Feed:
                     {
                         "type": "snapshot",
                         "id": subscription.id,
-                        "position": self.positions.write(until),
+                        "position": position,
                         "events": [messages.cloud_event(row, member.sight(row["owner_agency_id"])) for row in part],
                         "more": number < len(parts),
                     }
@@ -269,8 +279,28 @@ class Feed:
 
     # Rights that change while somebody listens
 
+    def take(self, rows: ledger.Rows) -> None:
+        """These have been numbered here just now: what follows on what was handed out need not be read."""
+        if rows:
+            self._numbered = rows
+            self._hear_end(rows[-1]["position"])
+
+    def look(self) -> None:
+        """There may be something new."""
+        self._hear_end(self.position + 1)
+
     def _hear_ledger(self, message: str) -> None:
-        if message.partition(" ")[0] in ("", ledger.EVENTS.name):
+        name, _, end = message.partition(" ")
+        if not name:
+            self.look()
+        elif name == ledger.EVENTS.name and not self.is_written_to():
+            self._hear_end(int(end))
+        elif name == ledger.EVENTS.name:  # perhaps of what is about to be taken
+            asyncio.get_running_loop().call_later(TAKEN_SECONDS, self._hear_end, int(end))
+
+    def _hear_end(self, end: int) -> None:
+        if end > self.position:
+            self._end = max(self._end, end)
             self._wanted.set()
 
     def _hear_rights(self) -> None:

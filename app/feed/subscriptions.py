@@ -9,7 +9,7 @@ from app.errors import Malformed
 from app.events.catalogue import KINDS, SEVERITIES, WISHES
 from app.registry.areas import GEOD
 
-ENDS = frozenset(kind.name for kind in KINDS.values() if kind.ends)  # they end a state: told however little they weigh
+ENDS = frozenset(kind.name for kind in KINDS.values() if kind.ends)  # told however little they weigh
 MOST_SUBSCRIPTIONS = 32
 MOST_ITEMS = 200
 MOST_NAME = 64
@@ -43,6 +43,12 @@ class Near:
         return bool(GEOD.inv(here[1], here[0], longitude, latitude)[2] <= self.metres)
 
 
+def _gravity(event: Mapping[str, Any]) -> int:
+    """Of what lasts the highest severity since it began: who was told of that is told how it goes on."""
+    gravity = event["gravity"]
+    return int(event["severity"] if gravity is None else gravity)
+
+
 def names_of(kind: str, regards: str) -> set[str]:
     """By which names an event of a kind is wanted: its own, its noun's, and those of the event that it is about."""
     return {name for one in (kind, regards) if one for name in (one, one.partition(".")[0] + ".*")}
@@ -64,7 +70,7 @@ class Subscription:
         """Whether an event row is what was asked for; rights are another question."""
         if self.kinds and self.kinds.isdisjoint(names_of(event["kind"], event["regards_kind"])):
             return False
-        if event["severity"] < self.min_severity and event["kind"] not in ENDS:
+        if self.min_severity and _gravity(event) < self.min_severity and event["kind"] not in ENDS:
             return False
         if self.area_ids and self.area_ids.isdisjoint(event["area_ids"]):
             return False
@@ -88,7 +94,8 @@ class Subscription:
             narrow("(r.kind = ANY({0}::text[]) OR r.regards_kind = ANY({0}::text[]))", kinds)
         if self.min_severity:
             ends = ",".join(sorted(ENDS))  # of the catalogue, and of nobody else
-            narrow("(r.severity >= {} OR r.kind = ANY('{{" + ends + "}}'::text[]))", self.min_severity)
+            grave = "coalesce(r.gravity, r.severity) >= {} OR r.kind = ANY('{{" + ends + "}}'::text[])"
+            narrow(f"({grave})", self.min_severity)
         if self.area_ids:
             narrow("r.area_ids && {}::uuid[]", list(self.area_ids))
         if self.incident_id is not None:
@@ -153,13 +160,19 @@ def parse(message: Mapping[str, Any]) -> Wish:
     subscription = Subscription(
         name,
         area_ids,
-        frozenset(kinds),
+        _with_families(kinds) if snapshot else frozenset(kinds),
         SEVERITIES.index(severity),
         next(iter(incidents), None),
         _ids(message, "cameras") | _ids(message, "assets"),
         _near(message.get("near")),
     )
     return Wish(subscription, codes, snapshot)
+
+
+def _with_families(kinds: Iterable[str]) -> frozenset[str]:
+    """To a state of something that lasts belongs what takes its place, and what ends it."""
+    families = {KINDS[kind].family for kind in kinds if kind in KINDS} - {""}
+    return frozenset(kinds) | {kind.name for kind in KINDS.values() if kind.family in families}
 
 
 def _near(near: Any) -> Near | None:

@@ -26,13 +26,25 @@ class Point(UserDefinedType[Any]):
         return "point"
 
 
+class Box(UserDefinedType[Any]):
+    """PostgreSQL's own `box`, in the same degrees."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "box"
+
+
 class Site(Identified, Table):
-    """One place of installation (설치지점); the unit of a city's files."""
+    """One place of installation (설치지점); the unit of a city's files.
+
+    What `owner_agency_id` and `import_id` name exists: a statement's rows are checked together (migration 0010).
+    """
 
     __tablename__ = "sites"
     __table_args__ = (UniqueConstraint("owner_agency_id", "external_key"),)
 
-    owner_agency_id: Mapped[UUID] = mapped_column(ForeignKey("agencies.id"))
+    owner_agency_id: Mapped[UUID]
     external_key: Mapped[str]  # authority code : management number, else a fingerprint of the row
     name: Mapped[str] = mapped_column(server_default="")
     road_address: Mapped[str] = mapped_column(server_default="")
@@ -42,30 +54,40 @@ class Site(Identified, Table):
     purpose_label: Mapped[str] = mapped_column(server_default="")  # as the file said it
     direction_text: Mapped[str] = mapped_column(server_default="")
     data_date: Mapped[date | None]
-    import_id: Mapped[UUID | None] = mapped_column(ForeignKey("imports.id"), index=True)
+    import_id: Mapped[UUID | None]  # the import that brought it
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class CameraPosition(Identified, Table):
-    """What a user calls a camera: a view on a place, whoever's device is mounted there today."""
+    """What a user calls a camera: a view on a place, whoever's device is mounted there today.
+
+    Its site and its agencies exist: a statement's rows are checked together (migration 0010), since seven foreign keys
+    a row would cost an import more than everything else.
+    """
 
     __tablename__ = "camera_positions"
     __table_args__ = (
         UniqueConstraint("site_id", "ordinal"),
         CheckConstraint("(latitude IS NULL) = (longitude IS NULL)", name="both_or_none"),
-        Index("ix_camera_positions_location", "location", postgresql_using="gist"),
+        Index("ix_camera_positions_location", "location", postgresql_using="spgist"),
         Index("ix_camera_positions_area_ids", "area_ids", postgresql_using="gin"),
         Index("ix_camera_positions_owner_agency_id_id", "owner_agency_id", "id"),
+        Index("ix_camera_positions_replaces_id", "replaces_id", postgresql_where=text("replaces_id IS NOT NULL")),
+        Index("ix_camera_positions_pole_id", "pole_id", postgresql_where=text("pole_id IS NOT NULL")),
+        Index("ix_camera_positions_numbered", "ordinal", postgresql_where=text("ordinal >= 10")),
     )
 
-    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"))
+    site_id: Mapped[UUID]
     ordinal: Mapped[int]
     name: Mapped[str]
-    owner_agency_id: Mapped[UUID] = mapped_column(ForeignKey("agencies.id"))
-    controller_agency_id: Mapped[UUID | None] = mapped_column(ForeignKey("agencies.id"))
-    manager_agency_id: Mapped[UUID | None] = mapped_column(ForeignKey("agencies.id"))
-    monitoring_agency_id: Mapped[UUID | None] = mapped_column(ForeignKey("agencies.id"))
-    processor_agency_id: Mapped[UUID | None] = mapped_column(ForeignKey("agencies.id"))
+    # False only where the name is its site's, with the ordinal behind it or not: then the site's letters find it.
+    own_name: Mapped[bool] = mapped_column(server_default=text("true"))
+    owner_agency_id: Mapped[UUID]
+    controller_agency_id: Mapped[UUID | None]
+    manager_agency_id: Mapped[UUID | None]
+    monitoring_agency_id: Mapped[UUID | None]
+    processor_agency_id: Mapped[UUID | None]
     latitude: Mapped[float | None]
     longitude: Mapped[float | None]
     location: Mapped[Any | None] = mapped_column(
@@ -75,7 +97,7 @@ class CameraPosition(Identified, Table):
     status: Mapped[str] = mapped_column(server_default="active")
     origin: Mapped[str] = mapped_column(server_default="own")  # own | linked
     installation_purposes: Mapped[list[str]] = mapped_column(server_default="{}")
-    legal_ground: Mapped[str] = mapped_column(server_default="")  # item of PIPA 25(1)
+    legal_ground: Mapped[str] = mapped_column(server_default="")  # items of PIPA 25(1), separated by a space
     hours: Mapped[dict[str, Any] | None]
     retention_days: Mapped[int | None]
     pixels_10k: Mapped[int | None]  # 만 화소: 200 is two megapixels
@@ -85,13 +107,37 @@ class CameraPosition(Identified, Table):
     ptz: Mapped[bool] = mapped_column(server_default=text("false"))
     moving: Mapped[bool] = mapped_column(server_default=text("false"))  # PIPA 25-2
     privacy_mask: Mapped[bool] = mapped_column(server_default=text("false"))
+    indoor: Mapped[str] = mapped_column(server_default="")  # what room, where PIPA 25(2) asks: registry.privacy
     analytics: Mapped[list[str]] = mapped_column(server_default="{}")
+    certificates: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # of analytics: {code: {number, until}}
+    operator: Mapped[str] = mapped_column(server_default="")  # who runs it, where that is no agency here
+    sign_contact: Mapped[str] = mapped_column(server_default="")  # of the notice at the place (PIPA 25(4))
+    opinion_contact: Mapped[str] = mapped_column(server_default="")  # of the gathering of opinions (PIPA 25(3))
     installed_on: Mapped[date | None]
     programme: Mapped[str] = mapped_column(server_default="")
-    replaces_id: Mapped[UUID | None] = mapped_column(ForeignKey("camera_positions.id"))
+    programme_year: Mapped[int | None]
+    replaces_id: Mapped[UUID | None]
+    pole_id: Mapped[UUID | None]  # the smart pole that carries it
     has_stream: Mapped[bool] = mapped_column(server_default=text("false"))
     changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
     retired_at: Mapped[datetime | None]
+
+
+# The letters of addresses and names, for finding them by any part: an index of pairs of letters (migration 0015).
+_PENDING = {"gin_pending_list_limit": "32768"}
+Index(
+    "ix_sites_letters",
+    func.letter_runs(Site.name, Site.road_address, Site.lot_address),
+    postgresql_using="gin",
+    postgresql_with=_PENDING,
+)
+Index(
+    "ix_camera_positions_letters",
+    func.letter_runs(CameraPosition.name, text("''"), text("''")),
+    postgresql_using="gin",
+    postgresql_where=CameraPosition.own_name,
+    postgresql_with=_PENDING,
+)
 
 
 class Device(Identified, Table):
@@ -144,32 +190,11 @@ class StreamSource(Identified, Table):
     changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class Asset(Identified, Table):
-    """What stands in the street besides cameras: bells, poles, lights, signs, speakers."""
+class RegisterChange(Identified, Table):
+    """A transaction that changed cameras; kept by a trigger, and forgotten after minutes. All of them are a version."""
 
-    __tablename__ = "assets"
-    __table_args__ = (
-        UniqueConstraint("owner_agency_id", "kind", "external_key"),
-        Index("ix_assets_location", "location", postgresql_using="gist"),
-    )
+    __tablename__ = "register_changes"
 
-    kind: Mapped[str]  # bell | pole | light | sign | speaker | enforcement | mirror
-    owner_agency_id: Mapped[UUID] = mapped_column(ForeignKey("agencies.id"))
-    site_id: Mapped[UUID | None] = mapped_column(ForeignKey("sites.id"))
-    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("assets.id"))
-    external_key: Mapped[str]
-    name: Mapped[str]
-    address: Mapped[str] = mapped_column(server_default="")
-    latitude: Mapped[float | None]
-    longitude: Mapped[float | None]
-    location: Mapped[Any | None] = mapped_column(
-        Point(), Computed("point(longitude, latitude)", persisted=True)
-    )  # fmt: skip
-    area_ids: Mapped[list[UUID]] = mapped_column(server_default="{}")
-    status: Mapped[str] = mapped_column(server_default="active")
-    details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
-    camera_ids: Mapped[list[UUID]] = mapped_column(server_default="{}")  # linked cameras
-    installed_on: Mapped[date | None]
     changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -187,35 +212,3 @@ class Unit(Identified, Table):
     longitude: Mapped[float | None]
     seen_at: Mapped[datetime | None]
     status: Mapped[str] = mapped_column(server_default="available")
-
-
-class Import(Identified, Table):
-    """One import of a file: what it was, who brought it, what was odd."""
-
-    __tablename__ = "imports"
-
-    agency_id: Mapped[UUID | None] = mapped_column(ForeignKey("agencies.id"))
-    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
-    kind: Mapped[str]
-    file_name: Mapped[str]
-    file_digest: Mapped[bytes]
-    layout: Mapped[str]
-    summary: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
-    began_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    applied_at: Mapped[datetime | None]
-    undone_at: Mapped[datetime | None]
-
-
-class ImportFinding(Table):
-    """Something odd in a row of an imported file, in words that a person can act on; secrets already scrubbed."""
-
-    __tablename__ = "import_findings"
-
-    import_id: Mapped[UUID] = mapped_column(ForeignKey("imports.id"), primary_key=True)
-    number: Mapped[int] = mapped_column(primary_key=True)
-    row_number: Mapped[int]
-    severity: Mapped[str]
-    code: Mapped[str]
-    field: Mapped[str] = mapped_column(server_default="")
-    value: Mapped[str] = mapped_column(server_default="")
-    message: Mapped[str]

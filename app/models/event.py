@@ -17,6 +17,12 @@ class Event(Table):
     __tablename__ = "events"
     __table_args__ = (
         Index("ix_events_regards_id", "regards_id", postgresql_where=text("regards_id IS NOT NULL")),
+        # Whether an incident is restricted is asked with each grant for one; few events are.
+        Index(
+            "ix_events_restricted_incident",
+            "incident_id",
+            postgresql_where=text("incident_id IS NOT NULL AND restriction <> ''"),
+        ),
         {"postgresql_partition_by": "RANGE (at)"},
     )
 
@@ -26,6 +32,7 @@ class Event(Table):
     kind: Mapped[str]
     source: Mapped[str]
     severity: Mapped[int] = mapped_column(SmallInteger)
+    gravity: Mapped[int | None] = mapped_column(SmallInteger)  # of what lasts, since it began; none: as the severity
     subject_kind: Mapped[str] = mapped_column(server_default="")
     subject_id: Mapped[UUID | None]
     camera_id: Mapped[UUID | None]
@@ -103,14 +110,33 @@ class EventSource(Identified, Table):
     ended_at: Mapped[datetime | None]
 
 
+class RestrictedIncident(Table):
+    """An incident of which a restricted event told, drills aside: what was done about it is for few (see `audit`)."""
+
+    __tablename__ = "restricted_incidents"
+
+    incident_id: Mapped[UUID] = mapped_column(primary_key=True)
+    restriction: Mapped[str]
+
+
 class Condition(Table):
-    """What lasts until something ends it, such as a lost camera: the newest event of a family on a subject."""
+    """What lasts until something ends it, such as a lost camera: the newest event of a family on a subject.
+
+    There is one for each place that it was reported from: who may know of one may not know of another.
+    """
 
     __tablename__ = "conditions"
-    __table_args__ = (Index("ix_conditions_lasting", "event_at", postgresql_where=text("lasts")),)
+    __table_args__ = (
+        Index("ix_conditions_lasting", "event_at", postgresql_where=text("lasts")),
+        Index("ix_conditions_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+    )
 
     family: Mapped[str] = mapped_column(primary_key=True)  # the kind that began it
     subject: Mapped[str] = mapped_column(primary_key=True)
+    place: Mapped[str] = mapped_column(primary_key=True, server_default="")
     event_id: Mapped[UUID]
     event_at: Mapped[datetime]
     lasts: Mapped[bool]
+    gravity: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # the highest severity since it began
+    ended_id: Mapped[UUID | None]  # what ended it last, though it may have begun again
+    ended_at: Mapped[datetime | None]

@@ -57,6 +57,8 @@ class AuditEntry(Table):
         Index("ix_audit_entries_camera_id_at", "camera_id", "at"),
         Index("ix_audit_entries_agency_id_at", "agency_id", "at"),
         Index("ix_audit_entries_user", text("(payload ->> 'user_id')"), "at"),
+        Index("ix_audit_entries_refused", "at", postgresql_where=text("act = 'grant.refused'")),
+        Index("ix_audit_entries_late", "at", postgresql_where=text("late_from IS NOT NULL")),
         {"postgresql_partition_by": "RANGE (at)"},
     )
 
@@ -123,4 +125,23 @@ class AuditCheckpoint(Table):
     algorithm: Mapped[str]
     key_id: Mapped[str]
     cosignatures: Mapped[str] = mapped_column(server_default="")
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Telling(Table):
+    """How far into the audit log something has been told as events."""
+
+    __tablename__ = "tellings"
+
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger)
+
+
+class LateRecord(Table):
+    """A record of a local spool that was imported: each counts once, whoever imports it again."""
+
+    __tablename__ = "late_records"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    spool_id: Mapped[UUID]
     at: Mapped[datetime] = mapped_column(server_default=func.now())

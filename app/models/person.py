@@ -76,12 +76,13 @@ class Duty(Identified, Table):
     __tablename__ = "duties"
     __table_args__ = (
         Index("ix_duties_open", "appointment_id", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_duties_appointment_began", "appointment_id", "began_at"),
     )  # fmt: skip
 
     appointment_id: Mapped[UUID] = mapped_column(ForeignKey("appointments.id"))
     agency_id: Mapped[UUID] = mapped_column(ForeignKey("agencies.id"))
     terminal_id: Mapped[UUID | None] = mapped_column(ForeignKey("terminals.id"))
-    planned: Mapped[dict[str, Any] | None]  # the roster's entry, where there is one
+    planned: Mapped[dict[str, Any] | None]  # the roster's entry, where there is one: {"from", "to"}, RFC 3339
     began_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ends_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]

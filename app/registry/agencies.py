@@ -3,20 +3,23 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.actor import Actor
 from app.audit import entries
 from app.errors import Conflict, Malformed, NotFound, NotPermitted
 from app.ids import new_id
-from app.models import AGENCY_KINDS, UNIT_KINDS, Agency, AgencyMove
+from app.models import AGENCY_KINDS, UNIT_KINDS, Agency, AgencyGroupMember, AgencyMove, Area, Jurisdiction
 
 # A station acts in the name of the agency above it, so an agreement with the police agency holds for its stations.
 CHAINED_KINDS = ("police", "fire")
 
 
-def _acts_for(agency_id: UUID, kind: str, parent: Agency | None) -> list[UUID]:
+def acts_for(agency_id: UUID, kind: str, parent: Agency | None) -> list[UUID]:
+    """In whose name an agency acts: itself, for a unit its body, for a station the agency above it."""
     if parent is not None and (kind in UNIT_KINDS or (kind in CHAINED_KINDS and kind == parent.kind)):
         return [agency_id, *parent.acts_for_ids]
     return [agency_id]
@@ -60,7 +63,7 @@ async def add(
             kind=kind,
             parent_id=parent_id,
             body_id=parent.body_id if parent is not None and kind in UNIT_KINDS else agency_id,
-            acts_for_ids=_acts_for(agency_id, kind, parent),
+            acts_for_ids=acts_for(agency_id, kind, parent),
             ancestor_ids=[parent.id, *parent.ancestor_ids] if parent else [],
             authority_code=authority_code,
         )
@@ -97,3 +100,28 @@ async def by_name_or_code(session: AsyncSession, text: str) -> Agency:
             f"{len(found)} agencies are called {text!r}; `gwanje agency list` shows all, `gwanje agency add` makes one"
         )
     return found[0]
+
+
+async def belong(
+    session: AsyncSession,
+    kept: type[AgencyGroupMember | Jurisdiction],
+    to: InstrumentedAttribute[UUID],
+    to_id: UUID,
+    each: InstrumentedAttribute[UUID],
+    wanted: set[UUID],
+) -> tuple[int, int]:
+    """Let exactly these belong to something from now on; returns how many came and how many went.
+
+    `kept` is the table with `since` and `until`, `each` its column of what belongs: agencies or areas. Raises NotFound.
+    """
+    things = Agency if each.key == "agency_id" else Area
+    known = set((await session.scalars(select(things.id).where(things.id.in_(wanted)))).all())
+    if wanted - known:
+        raise NotFound(f"there is no {things.__name__.lower()} {next(iter(wanted - known))}", field=f"{each.key}s")
+    ended = update(kept).where(to == to_id, kept.until.is_(None), each.not_in(wanted)).values(until=func.now())
+    went = len((await session.scalars(ended.returning(kept.id))).all())
+    came = 0
+    for one in sorted(wanted):
+        begun = postgresql.insert(kept).values({"id": new_id(), to.key: to_id, each.key: one}).on_conflict_do_nothing()
+        came += len((await session.execute(begun.returning(kept.id))).all())
+    return came, went

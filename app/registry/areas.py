@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 import shapely
 from pyproj import Geod
 from shapely.geometry import mapping, shape
-from sqlalchemy import func, or_, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.actor import Actor
@@ -17,6 +17,8 @@ from app.audit import entries
 from app.errors import Malformed, NotFound, UnusableFile
 from app.ids import new_id
 from app.models import Area
+from app.registry import legal_dong
+from app.registry.searches import box_around, metres_per_degree
 
 GEOD = Geod(ellps="WGS84")
 
@@ -24,9 +26,12 @@ GEOD = Geod(ellps="WGS84")
 CODE_PROPERTIES = ("code", "SIG_CD", "EMD_CD", "CTPRVN_CD", "adm_cd", "id")
 NAME_PROPERTIES = ("name", "SIG_KOR_NM", "EMD_KOR_NM", "CTP_KOR_NM", "adm_nm")
 ENGLISH_PROPERTIES = ("name_en", "SIG_ENG_NM", "EMD_ENG_NM", "CTP_ENG_NM")
-LEGAL_DONG_DIGITS = 10
 MOST_LETTERS = 200
-DIGITS = (2, 5, 8, 10)  # to which a legal-dong code may be cut
+DIGITS = (2, 5, 8, legal_dong.DIGITS)  # to which a legal-dong code may be cut
+PATH_METRES = 30.0  # how far beside a line is still on the path, unless it is said
+MOST_PATH_METRES = 500.0
+ADMINISTRATIVE = legal_dong.KINDS  # they lie within each other, as their codes do
+SURFACES, LINES = ("Polygon", "MultiPolygon"), ("LineString", "MultiLineString")
 
 
 @dataclass(slots=True)
@@ -59,16 +64,20 @@ def _is_legal_dong(code: str) -> bool:
 
 def _full_code(code: str) -> str:
     """A legal-dong code at its full ten digits: 11290 is 1129000000."""
-    return code.ljust(LEGAL_DONG_DIGITS, "0") if _is_legal_dong(code) else code
+    return code.ljust(legal_dong.DIGITS, "0") if _is_legal_dong(code) else code
 
 
 def _kind_of(code: str) -> str:
-    """What a legal-dong code names, by its trailing zeros; `other` for a code of another system."""
-    if not _is_legal_dong(code):
-        return "other"
-    if code.endswith("0" * 8):
-        return "sido"
-    return "sigungu" if code.endswith("0" * 5) else "neighbourhood"
+    """What a legal-dong code names; `other` for a code of another system."""
+    return legal_dong.kind_of(code) if _is_legal_dong(code) else "other"
+
+
+def in_force() -> Any:
+    """The condition that an area is valid today."""
+    today = func.current_date()
+    return or_(Area.valid_from.is_(None), Area.valid_from <= today) & (
+        or_(Area.valid_to.is_(None), Area.valid_to >= today)
+    )
 
 
 def area_km2(geometry: Any) -> float:
@@ -90,14 +99,7 @@ async def load_geojson(session: AsyncSession, actor: Actor | None, document: Any
         await _load_feature(session, feature, number, kind, loaded)
     if not loaded.ids:
         raise UnusableFile("no feature is usable: " + "; ".join(loaded.findings[:3]))
-    await session.execute(
-        text(
-            "UPDATE areas child SET parent_id = parent.id FROM areas parent WHERE child.code_system = 'legal_dong'"
-            " AND parent.code_system = 'legal_dong' AND child.id <> parent.id AND child.parent_id IS NULL AND ("
-            " (child.kind = 'neighbourhood' AND parent.code = left(child.code, 5) || '00000') OR"
-            " (child.kind = 'sigungu' AND parent.code = left(child.code, 2) || '00000000'))"
-        )
-    )
+    await legal_dong.join(session)
     await entries.append(
         session, entries.entry(actor, "areas.imported", areas=len(loaded.ids), findings=len(loaded.findings))
     )
@@ -112,69 +114,112 @@ async def _load_feature(session: AsyncSession, feature: Any, number: int, kind: 
         loaded.findings.append(f"feature {number}: no code or name in its properties; left out")
         return
     try:
-        geometry, mended = _valid_polygon(shape(feature["geometry"]))
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
-        loaded.findings.append(f"feature {number} ({name}): geometry unusable ({type(error).__name__}); left out")
-        return
-    if geometry.is_empty or geometry.geom_type not in ("Polygon", "MultiPolygon"):
-        loaded.findings.append(f"feature {number} ({name}): not a polygon; left out")
-        return
-    west, south, east, north = geometry.bounds
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):  # noqa: PLR2004 - degrees
-        loaded.findings.append(f"feature {number} ({name}): not degrees of longitude and latitude (WGS84); left out")
+        geometry, mended = read_shape(feature.get("geometry"))
+    except Malformed as refusal:
+        loaded.findings.append(f"feature {number} ({name}): {refusal.detail}; left out")
         return
     if mended:
         loaded.findings.append(f"feature {number} ({name}): polygon mended ({mended})")
-    statement = insert(Area).values(
-        id=new_id(),
-        code_system="legal_dong" if _is_legal_dong(code) else "local",
-        code=code,
-        kind=kind or _kind_of(code),
-        name=name,
-        name_en=_first(properties, ENGLISH_PROPERTIES),
-        boundary=mapping(geometry),
-        area_km2=area_km2(geometry),
-        repaired=mended,
+    system = "legal_dong" if _is_legal_dong(code) else "local"
+    reach = PATH_METRES if geometry.geom_type in LINES else None
+    values = {"name": name, "name_en": _first(properties, ENGLISH_PROPERTIES)} | shaped(geometry, mended, reach)
+    # A shape belongs to the code as it is valid now; a code that is not known yet comes with its shape.
+    known = await session.scalar(
+        select(Area.id)
+        .where(Area.code_system == system, Area.code == code)
+        .order_by(in_force().desc(), Area.valid_from.desc().nulls_last())
+        .limit(1)
     )
-    new = statement.excluded
-    loaded.ids[code] = (
-        await session.execute(
-            statement.on_conflict_do_update(
-                index_elements=[Area.code_system, Area.code, Area.valid_from],
-                set_={
-                    "name": new.name, "name_en": new.name_en, "boundary": new.boundary,
-                    "area_km2": new.area_km2, "repaired": new.repaired,
-                },
-            ).returning(Area.id)
-        )
-    ).scalar_one()  # fmt: skip
+    if known is not None:
+        await session.execute(update(Area).where(Area.id == known).values(values))
+    else:
+        known = new_id()
+        kind = kind or _kind_of(code)
+        await session.execute(insert(Area).values(id=known, code_system=system, code=code, kind=kind, **values))
+    loaded.ids[code] = known
+
+
+def read_shape(said: Any, *, field: str = "boundary") -> tuple[Any, str]:
+    """A valid polygon or line of WGS84 from GeoJSON, and how it was mended if it had to be; Malformed says why not."""
+    try:
+        geometry, mended = _valid_polygon(shape(said))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, shapely.errors.ShapelyError) as error:
+        raise Malformed(f"geometry unusable ({type(error).__name__})", field=field) from None
+    if geometry.is_empty or geometry.geom_type not in (*SURFACES, *LINES):
+        raise Malformed("not a polygon, nor a line", field=field)
+    west, south, east, north = geometry.bounds
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):  # noqa: PLR2004 - degrees
+        raise Malformed("not degrees of longitude and latitude (WGS84)", field=field)
+    return geometry, mended
+
+
+def shaped(geometry: Any, mended: str, reach_metres: float | None) -> dict[str, Any]:
+    """The columns of an area that come from its shape."""
+    west, south, east, north = geometry.bounds
+    if reach_metres is not None:
+        west, south, east, north = box_around(west, south, east, north, reach_metres)
+    return {
+        "boundary": mapping(geometry),
+        "area_km2": area_km2(geometry) if geometry.geom_type in SURFACES else None,
+        "repaired": mended,
+        "reach_metres": reach_metres,
+        "extent": func.box(func.point(west, south), func.point(east, north)),
+    }
+
+
+def surface(boundary: Any, reach_metres: float | None = None) -> Any:
+    """The polygon in which a point lies on the area: of a line all that is within its reach."""
+    geometry = shape(boundary)
+    if geometry.geom_type in SURFACES:
+        return geometry
+    high, wide = metres_per_degree(geometry.centroid.y)
+    metric = shapely.transform(geometry, lambda corners: corners * (wide, high))
+    return shapely.transform(metric.buffer(reach_metres or PATH_METRES), lambda corners: corners / (wide, high))
 
 
 class Locator:
     """Finds, for many points at once, every area that holds them together with those areas' parents."""
 
-    def __init__(self, rows: Iterable[tuple[UUID, UUID | None, str, str, dict[str, Any] | None]]) -> None:
-        """`rows`: id, parent_id, kind, name, boundary (GeoJSON geometry)."""
+    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+        """`rows`: id, parent_id, kind, name, boundary (GeoJSON geometry), reach in metres beside a line."""
         known = list(rows)
         self._parents = {row[0]: row[1] for row in known}
         self._names = {row[0]: (row[2], row[3]) for row in known}
-        shaped = [(row[0], shape(row[4])) for row in known if row[4]]
+        shaped = [(row[0], surface(row[4], *row[5:])) for row in known if row[4]]
         self._ids = [area_id for area_id, _ in shaped]
-        self._polygons = [geometry for _, geometry in shaped]
+        self.polygons = [geometry for _, geometry in shaped]
+        self._bounded = set(self._ids)
 
     def locate(self, longitudes: Sequence[float], latitudes: Sequence[float]) -> list[list[UUID]]:
         """For each point its areas; a point outside of all has none."""
-        found: list[dict[UUID, None]] = [{} for _ in longitudes]
-        if not self._polygons:
-            return [[] for _ in longitudes]
+        if not self.polygons:
+            return [[]] * len(longitudes)
+        inside: list[dict[UUID, None]] = [{} for _ in longitudes]
         # A tree of the points, asked by each polygon: polygons are prepared then, ten times faster than the reverse.
         points = shapely.STRtree(shapely.points(longitudes, latitudes))
-        for polygon, point in points.query(self._polygons, predicate="intersects").T.tolist():
-            area: UUID | None = self._ids[polygon]
-            while area is not None:
-                found[point][area] = None
-                area = self._parents.get(area)
-        return [list(areas) for areas in found]
+        for polygon, point in points.query(self.polygons, predicate="intersects").T.tolist():
+            inside[point][self._ids[polygon]] = None
+        return [self._with_parents(held) for held in inside]
+
+    def _with_parents(self, held: dict[UUID, None]) -> list[UUID]:
+        """These areas, and those above that have no boundary of their own to say otherwise.
+
+        Shapes of neighbourhoods are often simplified and reach over the boundary of their district: there the district
+        is right, so that no camera lies in two of them.
+        """
+        found: dict[UUID, None] = {}
+        for area in held:
+            chain: list[UUID] = []
+            above: UUID | None = area
+            while above is not None and above not in chain:
+                if above in self._bounded and above not in held:
+                    if self._names[area][0] in ADMINISTRATIVE:
+                        chain = []
+                    break
+                chain.append(above)
+                above = self._parents.get(above)
+            found |= dict.fromkeys(chain)
+        return list(found)
 
     def name(self, area_ids: Iterable[UUID], kind: str) -> str | None:
         """The name of the first of these areas that is of a kind."""
@@ -184,8 +229,8 @@ class Locator:
 async def locator(session: AsyncSession) -> Locator:
     """A locator over all areas that are valid today."""
     rows = await session.execute(
-        select(Area.id, Area.parent_id, Area.kind, Area.name, Area.boundary)
-        .where(or_(Area.valid_to.is_(None), Area.valid_to >= func.current_date()))
+        select(Area.id, Area.parent_id, Area.kind, Area.name, Area.boundary, Area.reach_metres)
+        .where(in_force())
         .order_by(Area.id)  # a point's areas come in the same order each time, so nothing seems changed
     )
     return Locator(rows.all())
@@ -222,9 +267,7 @@ async def by_codes(session: AsyncSession, codes: Collection[str]) -> frozenset[U
     if not codes:
         return frozenset()
     full = {code: _full_code(code) for code in codes}
-    rows = await session.execute(
-        select(Area.code, Area.id).where(Area.code.in_({*full, *full.values()}), Area.valid_to.is_(None))
-    )
+    rows = await session.execute(select(Area.code, Area.id).where(Area.code.in_({*full, *full.values()}), in_force()))
     found = {row.code: row.id for row in rows}
     unknown = sorted(code for code, padded in full.items() if code not in found and padded not in found)
     if unknown:
@@ -240,19 +283,65 @@ async def get(session: AsyncSession, name: str) -> Area:
     except ValueError:
         if not name.strip() or len(name) > 40 or "\0" in name:  # noqa: PLR2004 - no code is longer
             raise Malformed("area is an id or a code, such as 1129000000", field="area") from None
-    area = await session.scalar(select(Area).where(condition).order_by(Area.valid_from.desc().nulls_last()).limit(1))
+    order = (in_force().desc(), Area.valid_from.desc().nulls_last())
+    area = await session.scalar(select(Area).where(condition).order_by(*order).limit(1))
     if area is None:
         raise NotFound("there is no such area", field="area")
     return area
 
 
+async def above(session: AsyncSession, area: Area) -> list[Area]:
+    """What the area belongs to, nearest first."""
+    chain: list[Area] = []
+    while area.parent_id is not None and len(chain) < 10:  # noqa: PLR2004 - deeper than any tree of areas
+        found = await session.get(Area, area.parent_id)
+        if found is None or found in chain:
+            break
+        chain.append(found)
+        area = found
+    return chain
+
+
 async def listed(
-    session: AsyncSession, *, kind: str | None = None, after: UUID | None = None, limit: int = 100
+    session: AsyncSession,
+    *,
+    kind: str | None = None,
+    parent_id: UUID | None = None,
+    words: str | None = None,
+    valid_on: date | None = None,
+    after: UUID | None = None,
+    limit: int = 100,
 ) -> Sequence[Area]:
-    """Areas in the order of their ids; boundaries are public."""
+    """Areas in the order of their ids; boundaries are public. `valid_on`: those that were valid on this day."""
     query = select(Area).order_by(Area.id).limit(limit)
     if kind:
         query = query.where(Area.kind == kind)
+    if parent_id:
+        query = query.where(Area.parent_id == parent_id)
+    if words:
+        query = query.where(Area.name.contains(words, autoescape=True))
+    if valid_on:
+        query = query.where(
+            or_(Area.valid_from.is_(None), Area.valid_from <= valid_on),
+            or_(Area.valid_to.is_(None), Area.valid_to >= valid_on),
+        )
+    if after:
+        query = query.where(Area.id > after)
+    return (await session.scalars(query)).all()
+
+
+async def drawn(
+    session: AsyncSession,
+    box: tuple[float, float, float, float] | None,
+    *,
+    after: UUID | None = None,
+    limit: int = 100,
+) -> Sequence[Area]:
+    """Areas with a boundary that are valid today, in the order of their ids; `box`: only those that may touch it."""
+    query = select(Area).where(Area.boundary.is_not(None), in_force()).order_by(Area.id).limit(limit)
+    if box is not None:
+        touches = text("areas.extent && box(point(:west, :south), point(:east, :north))")
+        query = query.where(touches.bindparams(**dict(zip(("west", "south", "east", "north"), box, strict=True))))
     if after:
         query = query.where(Area.id > after)
     return (await session.scalars(query)).all()

@@ -1,138 +1,70 @@
-"""Cameras as users meet them: found by place, area, purpose or text, always under rights."""
+"""Cameras as users meet them: found by place, area, purpose or text, always under rights.
 
-import math
-import re
+What is found many times a second goes to the driver itself; its statements narrow and order the cameras alone and join
+owners and sites to those that are shown.
+"""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, literal, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access import rights
 from app.actor import Actor
-from app.errors import Malformed, NotFound
-from app.models import Agency, CameraPosition, Site
+from app.database import Arguments, read
+from app.errors import NotFound
 from app.registry.areas import GEOD
-
-DEFAULT_RADIUS_METRES = 500.0
-MOST_RADIUS_METRES = 50_000.0
-MOST_LATITUDE, MOST_LONGITUDE = 90, 180
-_EQUATOR_METRES, _ECCENTRICITY_2 = 6_378_137.0, 0.006_694_379_990_14  # WGS84
-
-
-@dataclass(frozen=True, slots=True)
-class Near:
-    """A circle around a point; degrees and metres."""
-
-    latitude: float
-    longitude: float
-    radius_metres: float = DEFAULT_RADIUS_METRES
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What is looked for. `bbox` is west, south, east, north in degrees."""
-
-    near: Near | None = None
-    bbox: tuple[float, float, float, float] | None = None
-    area_id: UUID | None = None
-    purpose: str | None = None
-    status: str | None = None
-    words: str | None = None
-    owner_agency_id: UUID | None = None
-    with_stream: bool | None = None
-
-
-_COLUMNS = (
-    CameraPosition.id,
-    CameraPosition.name,
-    CameraPosition.owner_agency_id,
-    Agency.name.label("owner"),
-    CameraPosition.status,
-    CameraPosition.origin,
-    CameraPosition.latitude,
-    CameraPosition.longitude,
-    CameraPosition.installation_purposes,
-    CameraPosition.area_ids,
-    CameraPosition.ptz,
-    CameraPosition.has_stream,
-    CameraPosition.pixels_10k,
-    CameraPosition.retention_days,
-    CameraPosition.installed_on,
-    CameraPosition.changed_at,
-    Site.road_address,
-    Site.lot_address,
+from app.registry.searches import (
+    DEFAULT_RADIUS_METRES,
+    MOST_RADIUS_METRES,
+    Near,
+    Search,
+    around,
+    check_point,
+    conditions,
+    distance,
 )
 
+__all__ = [
+    "DEFAULT_RADIUS_METRES", "MOST_RADIUS_METRES", "Near", "Search", "check_point", "count", "facets", "get", "shown",
+    "visible_to",
+]  # fmt: skip
 
-def _base(actor: Actor) -> Select[*tuple[Any, ...]]:
-    return (
-        select(*_COLUMNS)
-        .select_from(CameraPosition)
-        .join(Agency, Agency.id == CameraPosition.owner_agency_id)
-        .join(Site, Site.id == CameraPosition.site_id)
-        .where(rights.permitted(actor, "locate"), CameraPosition.retired_at.is_(None))
-    )
+_SHOWN = """
+    p.id, p.name, p.owner_agency_id, owner.name AS owner, p.status, p.origin, p.latitude, p.longitude,
+    p.installation_purposes, p.area_ids, p.ptz, p.has_stream, p.pixels_10k, p.retention_days, p.installed_on,
+    p.changed_at, site.road_address, site.lot_address
+"""
+_WITH = "JOIN agencies owner ON owner.id = p.owner_agency_id JOIN sites site ON site.id = p.site_id"
 
-
-def _metres_per_degree(latitude: float) -> tuple[float, float]:
-    """Metres in a degree of latitude here, and in one of longitude where the cosine of the latitude is one."""
-    w2 = 1 - _ECCENTRICITY_2 * math.sin(math.radians(latitude)) ** 2
-    meridian = _EQUATOR_METRES * (1 - _ECCENTRICITY_2) / w2**1.5
-    prime_vertical = _EQUATOR_METRES / math.sqrt(w2)
-    return math.radians(1) * meridian, math.radians(1) * prime_vertical
-
-
-def _distance(near: Near) -> ColumnElement[float]:
-    """Metres on the ellipsoid by the mid-latitude formula: within a millimetre at 5 km, a quarter of a metre at 50 km.
-
-    It orders and narrows in the database; the distance that is shown is the geodesic one. (Ordering by degrees would
-    be wrong in two of three cases: a degree of longitude is shorter than one of latitude.)
-    """
-    middle = func.radians((CameraPosition.latitude + near.latitude) / 2)
-    w2 = 1 - _ECCENTRICITY_2 * func.power(func.sin(middle), 2)
-    prime_vertical = math.radians(1) * _EQUATOR_METRES / func.sqrt(w2)
-    north = (CameraPosition.latitude - near.latitude) * prime_vertical * (1 - _ECCENTRICITY_2) / w2
-    east = (CameraPosition.longitude - near.longitude) * prime_vertical * func.cos(middle)
-    return func.sqrt(north * north + east * east)
+# By what cameras may be counted: the value and, where a camera has several, what they come from.
+FACETS = {
+    "status": ("p.status", ""),
+    "owner": ("p.owner_agency_id::text", ""),
+    "source": ("p.origin", ""),
+    "streaming": ("p.has_stream::text", ""),
+    "purpose": ("each.value", "CROSS JOIN LATERAL unnest(p.installation_purposes) AS each(value)"),
+    "area": ("each.value::text", "CROSS JOIN LATERAL unnest(p.area_ids) AS each(value)"),
+}
+MOST_VALUES = 200
 
 
-def _box(west: float, south: float, east: float, north: float) -> ColumnElement[bool]:
-    """Inside a box of degrees, by the GiST index."""
-    condition = text("camera_positions.location <@ box(point(:west, :south), point(:east, :north))")
-    return condition.bindparams(west=west, south=south, east=east, north=north)  # type: ignore[return-value]
+def permitted(actor: Actor, arguments: Arguments) -> str:
+    """The condition that a camera `p` stands in the register and the actor may locate it."""
+    return f"p.retired_at IS NULL AND {rights.permitted_here(actor, 'locate', arguments, camera='p')}"
 
 
-def _around(near: Near) -> ColumnElement[bool]:
-    per_latitude, per_longitude = _metres_per_degree(near.latitude)
-    reach = near.radius_metres * 1.01 + 1  # a little more than needed: the exact distance narrows it
-    high = reach / per_latitude
-    edge = min(abs(near.latitude) + high, 89.9)
-    wide = reach / (per_longitude * math.cos(math.radians(edge)))
-    return _box(near.longitude - wide, near.latitude - high, near.longitude + wide, near.latitude + high)
-
-
-def _narrow(query: Select[*tuple[Any, ...]], search: Search) -> Select[*tuple[Any, ...]]:
-    if search.bbox is not None:
-        query = query.where(_box(*search.bbox))
-    if search.area_id is not None:
-        query = query.where(CameraPosition.area_ids.contains([search.area_id]))
-    if search.purpose is not None:
-        query = query.where(CameraPosition.installation_purposes.contains([search.purpose]))
-    if search.status is not None:
-        query = query.where(CameraPosition.status == search.status)
-    if search.owner_agency_id is not None:
-        query = query.where(CameraPosition.owner_agency_id == search.owner_agency_id)
-    if search.with_stream is not None:
-        query = query.where(CameraPosition.has_stream.is_(search.with_stream))
-    for word in (search.words or "").split()[:5]:
-        like = "%" + re.sub(r"([\\%_])", r"\\\1", word) + "%"
-        query = query.where(
-            or_(CameraPosition.name.ilike(like), Site.road_address.ilike(like), Site.lot_address.ilike(like))
-        )
-    return query
+def _found(actor: Actor, search: Search, arguments: Arguments) -> str:
+    """FROM and WHERE of a search; cameras are `p`, and with a point their distance is `reach.metres`."""
+    wanted = conditions(search, arguments)
+    if search.near is None:
+        return f"FROM camera_positions p WHERE {' AND '.join([*wanted, permitted(actor, arguments)])}"
+    wanted.append(around(search.near, arguments))
+    metres = f"CROSS JOIN LATERAL (SELECT {distance(search.near, arguments)} AS metres OFFSET 0) reach"
+    wanted.append(f"reach.metres <= {arguments.put(search.near.radius_metres, 'float8')}")
+    wanted.append(permitted(actor, arguments))
+    return f"FROM camera_positions p {metres} WHERE {' AND '.join(wanted)}"
 
 
 async def visible_to(
@@ -141,28 +73,27 @@ async def visible_to(
     """The cameras that the actor may locate: by distance when looked for near a point, else in the order of their ids.
 
     `after` is the (distance, id) or (0, id) of the last one seen. With a point, each row carries `distance_metres`
-    (geodesic) and `bearing_degrees` from the point.
+    (geodesic), `bearing_degrees` from the point, and `order_metres` for the next page.
     """
-    query = _narrow(_base(actor), search).limit(limit)
-    if search.near is None:
-        if after is not None:
-            query = query.where(CameraPosition.id > after[1])
-        rows: Sequence[Mapping[Any, Any]] = (await session.execute(query.order_by(CameraPosition.id))).mappings().all()
-        return rows
-    near = search.near
-    distance = _distance(near)
-    query = query.add_columns(distance.label("order_metres")).where(
-        _around(near), distance <= literal(near.radius_metres)
-    )
+    arguments = Arguments()
+    found, near = _found(actor, search, arguments), search.near
+    metres = "reach.metres" if near else "0::float8"
+    order = "reach.metres, p.id" if near else "p.id"
     if after is not None:
-        query = query.where(
-            or_(distance > literal(after[0]), (distance == literal(after[0])) & (CameraPosition.id > after[1]))
-        )
-    rows = (await session.execute(query.order_by(distance, CameraPosition.id))).mappings().all()
-    return _with_distances(rows, near)
+        last = arguments.put(after[1], "uuid")
+        found += f" AND ({order}) > ({arguments.put(after[0], 'float8')}, {last})" if near else f" AND p.id > {last}"
+    most = arguments.put(limit, "int")
+    # The order ends in the id, which every camera has once: the rows that are joined cannot come in another one.
+    statement = (
+        f"SELECT {_SHOWN}, page.metres AS order_metres"  # noqa: S608 - our own SQL
+        f" FROM (SELECT p.id, {metres} AS metres {found} ORDER BY {order} LIMIT {most}) page"
+        f" JOIN camera_positions p ON p.id = page.id {_WITH} ORDER BY page.metres, page.id"
+    )
+    rows = await read(session, statement, arguments)
+    return _with_distances(rows, near) if near else rows
 
 
-def _with_distances(rows: Sequence[Mapping[Any, Any]], near: Near) -> list[dict[Any, Any]]:
+def _with_distances(rows: Sequence[Any], near: Near) -> list[dict[Any, Any]]:
     """The rows with their geodesic distance and bearing from the point, asked for all at once."""
     bearings, _, metres = GEOD.inv(
         [near.longitude] * len(rows),
@@ -170,16 +101,23 @@ def _with_distances(rows: Sequence[Mapping[Any, Any]], near: Near) -> list[dict[
         [row["longitude"] for row in rows],
         [row["latitude"] for row in rows],
     )
-    return [
-        {**row, "distance_metres": round(distance, 2), "bearing_degrees": round(bearing % 360, 1)}
-        for row, distance, bearing in zip(rows, metres, bearings, strict=True)
-    ]
+    shown_rows = [dict(row) for row in rows]
+    for row, far, bearing in zip(shown_rows, metres, bearings, strict=True):
+        row["distance_metres"], row["bearing_degrees"] = round(far, 2), round(bearing % 360, 1)
+    return shown_rows
+
+
+async def shown(session: AsyncSession, actor: Actor, ids: Sequence[UUID]) -> dict[UUID, Mapping[Any, Any]]:
+    """Of these cameras those that the actor may locate, by their ids."""
+    arguments = Arguments()
+    wanted = f"p.id = ANY({arguments.put(list(ids), 'uuid[]')}) AND {permitted(actor, arguments)}"
+    statement = f"SELECT {_SHOWN} FROM camera_positions p {_WITH} WHERE {wanted}"  # noqa: S608 - our own SQL
+    return {row["id"]: row for row in await read(session, statement, arguments)}
 
 
 async def get(session: AsyncSession, actor: Actor, camera_id: UUID) -> Mapping[Any, Any]:
     """One camera; it does not exist for who may not locate it."""
-    found = await session.execute(_base(actor).where(CameraPosition.id == camera_id))
-    row: Mapping[Any, Any] | None = found.mappings().first()
+    row = (await shown(session, actor, [camera_id])).get(camera_id)
     if row is None:
         raise NotFound("there is no such camera, or you may not know of it")
     return row
@@ -187,13 +125,34 @@ async def get(session: AsyncSession, actor: Actor, camera_id: UUID) -> Mapping[A
 
 async def count(session: AsyncSession, actor: Actor, search: Search) -> int:
     """How many cameras a search finds, under the same rights."""
-    query = _narrow(_base(actor), search)
-    if search.near is not None:
-        query = query.where(_around(search.near), _distance(search.near) <= literal(search.near.radius_metres))
-    return (await session.execute(select(func.count()).select_from(query.subquery()))).scalar_one()
+    arguments = Arguments()
+    rows = await read(session, f"SELECT count(*) AS cameras {_found(actor, search, arguments)}", arguments)
+    cameras: int = rows[0]["cameras"]
+    return cameras
 
 
-def check_point(latitude: float, longitude: float, field: str) -> None:
-    """Refuse what is no point on Earth, NaN and infinities included."""
-    if not (abs(latitude) <= MOST_LATITUDE and abs(longitude) <= MOST_LONGITUDE):  # so NaN fails, too
-        raise Malformed(f"{field}: latitude is -90…90 and longitude -180…180 degrees, in this order", field=field)
+async def facets(session: AsyncSession, actor: Actor, search: Search, by: Sequence[str]) -> dict[str, Any]:
+    """How many cameras and sites a search finds, and how many cameras have each value of the facets `by` (`FACETS`).
+
+    A camera with two purposes counts for both, so these sums may be larger than the number of cameras. Of each facet
+    the `MOST_VALUES` commonest values are told.
+    """
+    arguments = Arguments()
+    statement = (
+        f"WITH found AS MATERIALIZED (SELECT p.site_id, p.status, p.owner_agency_id, p.origin, p.has_stream,"  # noqa: S608
+        f" p.installation_purposes, p.area_ids {_found(actor, search, arguments)})"
+        " SELECT '' AS facet, '' AS value, count(*) AS cameras, count(DISTINCT site_id) AS sites FROM found"
+    )
+    for name in by:
+        value, source = FACETS[name]
+        statement += (
+            f" UNION ALL (SELECT '{name}', {value}, count(*), 0 FROM found p {source}"  # noqa: S608 - our own SQL
+            f" GROUP BY 2 ORDER BY 3 DESC, 2 LIMIT {MOST_VALUES})"
+        )
+    rows = await read(session, statement, arguments)
+    total = next(row for row in rows if not row["facet"])
+    told: dict[str, Any] = {"cameras": total["cameras"], "sites": total["sites"], "by": {name: [] for name in by}}
+    for row in rows:
+        if row["facet"]:
+            told["by"][row["facet"]].append({"value": row["value"], "cameras": row["cameras"]})
+    return told

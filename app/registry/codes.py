@@ -62,3 +62,30 @@ def purposes_of(label: str) -> tuple[str, ...]:
     parts = [_plain(part) for part in label.translate(_SEPARATORS).split("\n")]
     known = [_CODES.get(part) or _CODES.get(part.removesuffix("용"), UNKNOWN) for part in parts if part]
     return tuple(dict.fromkeys(known)) or (UNKNOWN,)
+
+
+ANALYTICS: Final[dict[str, str]] = {
+    "loitering": "배회",
+    "intrusion": "침입",
+    "abandonment": "유기",
+    "collapse": "쓰러짐",
+    "fight": "싸움",
+    "arson": "방화",
+    "marketing": "마케팅",
+    "drowning": "익수자",
+    "missing_person": "실종자 수색",
+    "fire": "화재 감시",
+    "stalking": "스토킹 방지",
+    "unmanned_store": "무인매장",
+    "security_robot": "무인 경비로봇",
+    "dementia_search": "치매 어르신 수색",
+    "nursing_home": "요양시설",
+    "urban_railway": "도시철도",
+    "school": "학교생활",
+    "drone_fire": "드론 화재",
+    "rail": "철도",
+    "weapon": "흉기",
+    "crowd_density": "밀집도",
+    "vehicle": "차량 인식",
+}
+"""Intelligent functions: the general and safety classes of KISA's performance tests, as the events call them."""

@@ -1,5 +1,6 @@
 """Agencies, areas and the agreements between agencies."""
 
+from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from app.models import Agency, Agreement, Area
 from app.registry import agencies, areas
 from app.registry.codes import INSTALLATION_PURPOSES
 from app.routers.dependencies import (
+    NO_NUL,
     Asker,
     Cursor,
     Limit,
@@ -26,7 +28,6 @@ from app.routers.dependencies import (
 )
 
 router = APIRouter(prefix="/v1", tags=["agencies"])
-NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores every letter but this
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "you have it already"}}
 
 Kind = Annotated[str | None, Query(max_length=40, pattern="^[a-z_]+$")]
@@ -92,8 +93,13 @@ def _area(area: Area, *, boundary: bool) -> dict[str, Any]:
         "name_en": area.name_en,
         "parent_id": area.parent_id,
         "area_km2": area.area_km2,
+        "subkind": area.subkind,
+        "owner_agency_id": area.owner_agency_id,
+        "valid_from": area.valid_from,
+        "valid_to": area.valid_to,
     }
-    return item | ({"boundary": area.boundary, "repaired": area.repaired} if boundary else {})
+    shape = {"boundary": area.boundary, "reach_metres": area.reach_metres, "repaired": area.repaired}
+    return item | (shape if boundary else {})
 
 
 def _agreement(agreement: Agreement) -> dict[str, Any]:
@@ -121,18 +127,24 @@ async def list_agencies(
     return tagged(request, {"items": [_agency(row) for row in rows], "next_cursor": following})
 
 
-@router.get("/areas", responses=problems(401) | UNCHANGED)
+@router.get("/areas", responses=problems(401, 404) | UNCHANGED)
 async def list_areas(
     session: Transaction,
     actor: Asker,  # noqa: ARG001 - signed in is all it takes
     request: Request,
     kind: Kind = None,
+    parent: Annotated[str | None, Query(description="id or code: the areas directly below it", max_length=40)] = None,
+    q: Annotated[str | None, Query(description="a part of the name", max_length=100, pattern=NO_NUL)] = None,
+    on: Annotated[date | None, Query(description="only those valid on this day")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """Areas without their boundaries; ask for one to get its boundary."""
     after = read_cursor(cursor, UUID)
-    rows = await areas.listed(session, kind=kind, after=after[0] if after else None, limit=limit)
+    parent_id = (await areas.get(session, parent)).id if parent is not None else None
+    rows = await areas.listed(
+        session, kind=kind, parent_id=parent_id, words=q, valid_on=on, after=after[0] if after else None, limit=limit
+    )
     following = write_cursor(rows[-1].id) if len(rows) == limit else None
     return tagged(request, {"items": [_area(row, boundary=False) for row in rows], "next_cursor": following})
 
@@ -144,8 +156,10 @@ async def one_area(
     actor: Asker,  # noqa: ARG001 - signed in is all it takes
     request: Request,
 ) -> Response:
-    """One area by id or code, with its boundary (GeoJSON)."""
-    return tagged(request, _area(await areas.get(session, area), boundary=True))
+    """One area by id or code, with its boundary (GeoJSON) and what it belongs to, nearest first."""
+    found = await areas.get(session, area)
+    above = [{"id": one.id, "code": one.code, "name": one.name} for one in await areas.above(session, found)]
+    return tagged(request, _area(found, boundary=True) | {"above": above})
 
 
 @router.get("/agreements", responses=problems(401))

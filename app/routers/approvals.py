@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access import approvals
 from app.actor import Actor
 from app.routers.dependencies import (
+    NO_NUL,
+    NO_STORE,
     Asker,
     Cursor,
     Limit,
@@ -23,8 +25,6 @@ from app.routers.dependencies import (
 )
 
 router = APIRouter(prefix="/v1", tags=["approvals"])
-NO_STORE = {"Cache-Control": "no-store"}
-NO_NUL = r"^[^\x00]*$"
 
 Seconds = Annotated[int, Field(ge=approvals.LEAST_SECONDS, le=approvals.MOST_SECONDS)]
 Note = Annotated[str, Field(max_length=500, pattern=NO_NUL)]

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Annotated, Any
@@ -12,27 +13,41 @@ from uuid import UUID
 
 import orjson
 from fastapi import Depends, HTTPException, Query, Request, Response
+from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 from app import ledger
 from app.access import sessions
 from app.actor import Actor
 from app.announcements import Announcements
 from app.audit.checkpoints import Notary
-from app.database import Database
-from app.errors import Malformed, NotPermitted
+from app.audit.verify import Key
+from app.audit.witness import Witness
+from app.database import FAILED, Database
+from app.errors import Malformed
 from app.feed.live import Feed
+from app.feed.reporting import Reporting
 from app.keys import Keys
 from app.ledger import Sequencer
+from app.registry.tiles import Tiles
 from app.settings import Settings
 from app.streams.embedded.edge import Edge
 from app.streams.placement import Gateways
-from app.streams.writer import Writer
+from app.streams.ptz.heads import Heads
+from app.streams.writer import Writer, unavailable
+
+log = logging.getLogger("gwanje")
 
 MOST_PER_PAGE = 1000
+NO_STORE = {"Cache-Control": "no-store"}
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores every letter but this
+FOOTAGE_SECONDS = 2.5  # decision 4: a URL, or a no within three seconds, a busy machine included
 GREETINGS = 6  # clients of the feed who are greeted at once: a herd leaves connections for others
+ASKING = 3  # who are looked up at once, at doors whose work has transactions of its own
+EXPORTS = 2  # of the audit log that are sent at once by a process
 MOST_BODY_BYTES = 4 << 20
+MOST_FILE_BYTES = 2 << 30
 FIRST_YEAR, LAST_YEAR = 1900, 9000  # whatever the offset, such a time can be told in UTC
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -69,9 +84,16 @@ class House:
     edge: Edge
     gateways: Gateways
     feed: Feed
+    reporting: Reporting
     notary: Notary
+    witness_of: tuple[Witness, Sequence[Key]]  # as whom it cosigns, and whose logs
     node: str
+    heads: Heads
+    tiles: Tiles = field(default_factory=Tiles)
     greeting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(GREETINGS))
+    asking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ASKING))
+    """Of the few bare connections, those who ask to come in leave some to the logs."""
+    exporting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EXPORTS))
 
     def poke(self, ledgers: Sequence[str] | set[str]) -> None:
         """Something was appended and committed: number it now."""
@@ -122,8 +144,8 @@ Asker = Annotated[Actor, Depends(actor_of)]
 
 async def recognised(request: Request, house: InHouse) -> Actor:
     """Who is asking, for doors whose work has transactions of its own: none is held open meanwhile."""
-    async with house.database.begin() as session:
-        return await sessions.authenticate(session, bearer(request), client_address(request))
+    async with house.asking, house.database.bare.acquire(timeout=1) as connection:
+        return await sessions.authenticate(connection, bearer(request), client_address(request))
 
 
 AskerAlone = Annotated[Actor, Depends(recognised)]
@@ -133,14 +155,18 @@ def require(capability: str) -> Callable[[Actor], Actor]:
     """A dependency that refuses who lacks a capability."""
 
     def check(actor: Asker) -> Actor:
-        if not actor.may(capability):
-            raise NotPermitted(f"the role {actor.role} may not do this; it takes {capability}", missing=capability)
+        actor.must(capability)
         return actor
 
     return check
 
 
-def bounded(receive: Receive) -> Receive:
+def most_bytes_of(scope: Scope) -> int:
+    """How large a request may be: files that are to be imported are streamed, and bounded by their door."""
+    return MOST_FILE_BYTES if scope["path"] == "/v1/imports" else MOST_BODY_BYTES
+
+
+def bounded(receive: Receive, most: int = MOST_BODY_BYTES) -> Receive:
     """The same `receive`, which refuses (413) a body as soon as it has grown too large, whatever its length said."""
     size = 0
 
@@ -148,11 +174,28 @@ def bounded(receive: Receive) -> Receive:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > MOST_BODY_BYTES:
-            raise HTTPException(413, f"a request has at most {MOST_BODY_BYTES} bytes")
+        if size > most:
+            raise HTTPException(413, f"a request has at most {most} bytes")
         return message
 
     return counted
+
+
+class ToFootage(APIRoute):
+    """A route that answers with URLs of footage: in time, or with 503, whatever the database does or does not do."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def in_time(request: Request) -> Response:
+            try:
+                async with asyncio.timeout(FOOTAGE_SECONDS):
+                    return await handler(request)
+            except FAILED as error:
+                log.warning("footage is refused, since nothing can be recorded: %s", type(error).__name__)
+                raise unavailable() from None
+
+        return in_time
 
 
 # Paging

@@ -1,93 +1,28 @@
 """Events: reported as CloudEvents, read after a position by clients without sockets."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import BigInteger, Text, cast, func, literal_column, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import ClientDisconnect
 
-from app import clock, ledger
 from app.errors import Malformed, NotPermitted, Refusal, SessionEnded, TooLarge
-from app.events import cloudevents, document, record
+from app.events import cloudevents, document
 from app.events.catalogue import SEVERITIES
 from app.events.intake import Intake
 from app.events.report import Report
 from app.feed import polling
 from app.feed.subscriptions import parse
-from app.models import Area
 from app.registry import areas
-from app.registry.areas import Locator
-from app.routers.dependencies import AskerAlone, House, InHouse, actor_of, answer, problems, recognised
+from app.routers.dependencies import AskerAlone, House, InHouse, answer, bearer, client_address, problems, recognised
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
 MOST_BODY_BYTES = 4 << 20
 SMALL_BYTES = 64 << 10  # read before it is known who sends it: a single event, in the first packets
 BODY_SECONDS = 10.0
-AREAS_SECONDS = 1.0  # for how long it is not asked whether areas have changed
-
-
-class Places:
-    """Areas by place, kept in the process until areas change."""
-
-    def __init__(self) -> None:
-        self._locator: Locator | None = None
-        self._mark: Any = None
-        self._looked_at = float("-inf")
-
-    async def locate(self, session: AsyncSession, reports: Sequence[Report]) -> list[Report]:
-        """The reports, those with a place and without a subject in the areas that hold the place."""
-        placed = [
-            number
-            for number, report in enumerate(reports)
-            if report.subject_id is None and report.latitude is not None and report.longitude is not None
-        ]
-        if not placed:
-            return list(reports)
-        locator = await self._current(session)
-        points = [(reports[number].longitude, reports[number].latitude) for number in placed]
-        found = locator.locate([point[0] or 0.0 for point in points], [point[1] or 0.0 for point in points])
-        located = list(reports)
-        for number, area_ids in zip(placed, found, strict=True):
-            located[number] = replace(reports[number], area_ids=area_ids)
-        return located
-
-    async def _current(self, session: AsyncSession) -> Locator:
-        now = clock.monotonic()
-        if self._locator is not None and now - self._looked_at < AREAS_SECONDS:
-            return self._locator
-        valid = or_(Area.valid_to.is_(None), Area.valid_to >= func.current_date())
-        # xmin is the transaction that wrote a row: whatever is added, changed or lapses changes the sum.
-        written = cast(cast(literal_column("areas.xmin"), Text), BigInteger)
-        mark = tuple((await session.execute(select(func.count(), func.sum(written)).where(valid))).one())
-        self._looked_at = now
-        if self._locator is None or mark != self._mark:
-            columns = (Area.id, Area.parent_id, Area.kind, Area.name, Area.boundary)
-            rows = (await session.execute(select(*columns).where(valid).order_by(Area.id))).all()
-            self._locator = await asyncio.to_thread(Locator, rows)  # some hundred polygons take a moment
-            self._mark = mark
-        return self._locator
-
-
-class Reception:
-    """What the door keeps for as long as the process serves."""
-
-    def __init__(self, house: House) -> None:
-        self.intake = Intake(house.database.engine.pool.size() // 2)  # type: ignore[attr-defined]
-        self.places = Places()
-
-
-def reception_of(request: Request, house: House) -> Reception:
-    state = request.app.state
-    if not hasattr(state, "reception"):
-        state.reception = Reception(house)
-    reception: Reception = state.reception
-    return reception
 
 
 async def read_body(request: Request, house: House, intake: Intake, held: ExitStack) -> tuple[bytes, int]:
@@ -137,46 +72,35 @@ async def report(request: Request, house: InHouse) -> Response:
 
     202 with the ids comes after the commit. After any other answer nothing was written (after 503: perhaps; repeat it).
     """
-    reception = reception_of(request, house)
-    intake = reception.intake
+    intake = house.reporting.intake
     with ExitStack() as held:
         body, size = await read_body(request, house, intake, held)
-        wrong: Malformed | None = None
-        events: list[Any] = []
-        is_batch = False
         try:
             events, is_batch = cloudevents.read(body, request.headers)
-        except Malformed as refusal:  # said to somebody known only
-            wrong = refusal
-        urgent = not is_batch and cloudevents.is_emergency(events)
-        held.enter_context(intake.holding(len(events), size, urgent=urgent))
+            urgent = not is_batch and cloudevents.is_emergency(events)
+            held.enter_context(intake.holding(len(events), size, urgent=urgent))
+            reports = _reports(events, is_batch=is_batch)
+        except Malformed:  # said to somebody known only
+            (await recognised(request, house)).must("ingest")
+            raise
         intake.check_backlog(urgent=urgent)
-        async with intake.turn(urgent=urgent), house.database.begin() as session:
-            actor = await actor_of(request, session)
-            if not actor.may("ingest"):
-                raise NotPermitted(f"the role {actor.role} may not do this; it takes ingest", missing="ingest")
-            if wrong is not None:
-                raise wrong
-            await intake.look(session)
-            intake.check_backlog(urgent=urgent)
-            try:
-                reports = await reception.places.locate(session, _reports(events))
-                recorded = await record.record_many(session, actor, reports)
-            except Refusal as refusal:
-                if not is_batch:
-                    refusal.extra.pop("index", None)
-                raise
-        house.poke(ledger.appended_to(session))
+        try:
+            recorded = await house.reporting.report(bearer(request), client_address(request), reports, urgent=urgent)
+        except Refusal as refusal:
+            if not is_batch:
+                refusal.extra.pop("index", None)
+            raise
     return answer({"events": [{"id": item.id, "new": item.new} for item in recorded]}, status=202)
 
 
-def _reports(events: list[Any]) -> list[Report]:
+def _reports(events: list[Any], *, is_batch: bool) -> list[Report]:
     reports = []
     for index, event in enumerate(events):
         try:
             reports.append(cloudevents.report_of(event))
         except Malformed as refusal:
-            refusal.extra["index"] = index
+            if is_batch:
+                refusal.extra["index"] = index
             raise
     return reports
 
@@ -208,12 +132,12 @@ async def read(
         raise
     start, reason = (feed.position, "") if after is None else await feed.resume(after)
     if start is None:
-        return answer({"items": [], "position": feed.positions.write(feed.position), "resync": reason})
+        return answer({"items": [], "position": feed.positions.mark(feed.position), "resync": reason})
     async with polling.reader(feed, actor) as reader:
         found, cursor = await polling.since(feed, reader, subscription, start, wait_seconds=wait, limit=limit)
         if reader.over == "session_ended":
             raise SessionEnded("this session is over; sign in again / 세션이 종료되었습니다. 다시 로그인하십시오")
-    return answer({"items": found, "position": feed.positions.write(cursor)})
+    return answer({"items": found, "position": feed.positions.mark(cursor)})
 
 
 _KINDS = {"items": document.as_data()}

@@ -114,7 +114,7 @@ class Line:
         last = b""
         if why == "behind":
             reached = feed.written if member.reached is None else member.reached
-            last = text_frame(messages.encode({"type": "behind", "resume_after": feed.positions.write(reached)}))
+            last = text_frame(messages.encode({"type": "behind", "resume_after": feed.positions.mark(reached)}))
         feed.leave(member, last)
         self.parting = asyncio.create_task(self._farewell(why))
 
@@ -186,7 +186,7 @@ async def _welcome(socket: WebSocket, house: House, position: str | None) -> int
     after, reason = (None, "") if position is None else await house.feed.resume(position)
     positions = house.feed.positions
     await _say(
-        socket, type="welcome", epoch=positions.epoch, position=positions.write(house.feed.position),
+        socket, type="welcome", epoch=positions.epoch, position=positions.mark(house.feed.position),
         heartbeat_seconds=HEARTBEAT_SECONDS,
     )  # fmt: skip
     if reason:

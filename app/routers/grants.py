@@ -12,12 +12,14 @@ from app import ledger
 from app.actor import Actor
 from app.errors import GatewayUnavailable, Refusal
 from app.routers.dependencies import (
+    NO_STORE,
     Asker,
     AskerAlone,
     Cursor,
     House,
     InHouse,
     Limit,
+    ToFootage,
     Transaction,
     answer,
     moment_of,
@@ -30,7 +32,7 @@ from app.streams.profiles import Wanted
 from app.streams.writer import Given
 
 router = APIRouter(prefix="/v1", tags=["grants"])
-NO_STORE = {"Cache-Control": "no-store"}
+footage = APIRouter(route_class=ToFootage)
 
 
 class Reference(BaseModel):
@@ -59,6 +61,9 @@ class Asked(BaseModel):
     max_kbps: Annotated[int | None, Field(ge=1, description="what the line carries")] = None
     codecs: Annotated[list[str], Field(max_length=4, description="what the player plays: h264, h265")] = []
     exercise: bool = False
+    on_behalf_of: Annotated[
+        str, Field(max_length=grants.MOST_BEHALF, description="systems only: the officer who will watch")
+    ] = ""
 
 
 async def _shape(
@@ -78,8 +83,10 @@ async def _shapes(
 ) -> list[dict[str, Any] | Refusal]:
     """What is told of each camera; a grant whose gateways all fail is taken back, so that none is left without use."""
     wanted = grants.wanted_by(actor, asked)
-    made = {(result.entry_id, result.at) for result in results if isinstance(result, Given)}
-    receipts = await house.notary.receipts(made) if made else {}
+    made = [result for result in results if isinstance(result, Given)]
+    receipts = {one.entry_id: house.notary.receipt(one.entry_id, one.at, one.leaf) for one in made if one.leaf}
+    if rest := {(one.entry_id, one.at) for one in made if not one.leaf}:
+        receipts |= await house.notary.receipts(rest)
 
     async def shaped(result: Given | Refusal) -> dict[str, Any] | Refusal:
         if isinstance(result, Refusal):
@@ -94,7 +101,7 @@ async def _shapes(
     return await asyncio.gather(*map(shaped, results))
 
 
-@router.post("/grants", status_code=201, responses=problems(401, 403, 404, 409, 429))
+@footage.post("/grants", status_code=201, responses=problems(401, 403, 404, 409, 429))
 async def ask(
     body: Asked,
     request: Request,
@@ -116,6 +123,7 @@ async def ask(
         max_kbps=body.max_kbps,
         codecs=body.codecs,
         exercise=body.exercise,
+        on_behalf_of=body.on_behalf_of.strip(),
         idempotency_key=idempotency_key,
         body=await request.body(),
     )
@@ -137,11 +145,12 @@ def _refused(refusal: Refusal) -> dict[str, Any]:
     return {"camera_id": refusal.extra.get("camera_id"), "refusal": problem}
 
 
-@router.post("/grants/{grant_id}/renewals", status_code=201, responses=problems(401, 403, 404))
+@footage.post("/grants/{grant_id}/renewals", status_code=201, responses=problems(401, 403, 404))
 async def renew(grant_id: UUID, actor: AskerAlone, house: InHouse) -> Response:
     """Prolong a grant while its reason lasts; running views go on, the URLs are new, at the gateway of now."""
     async with house.database.begin() as session:
         renewed = await grants.renew(session, actor, grant_id, seconds=house.settings.grant_seconds)
+        house.notary.check_pending(urgent=renewed.request.is_emergency)
     house.poke({ledger.AUDIT.name})
     given, asked = renewed.given, renewed.request
     receipts = await house.notary.receipts([(given.entry_id, given.at)])
@@ -172,3 +181,6 @@ async def list_views(
         {**{name: row[name] for name in row if name != "at"}, "opened_at": row["at"]} for row in rows
     ]  # fmt: skip
     return answer({"items": items, "next_cursor": following}, headers=NO_STORE)
+
+
+router.include_router(footage)

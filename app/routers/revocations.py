@@ -6,11 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.routers.dependencies import Asker, Transaction, answer, problems
+from app.routers.dependencies import NO_NUL, Asker, Transaction, answer, problems
 from app.streams import revocations
 
 router = APIRouter(prefix="/v1", tags=["grants"])
-NO_NUL = r"^[^\x00]*$"
 
 
 class Revocation(BaseModel):

@@ -9,11 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.access import passwords, people, sessions
 from app.access.sessions import Attempt, SignedIn
 from app.errors import Refusal
-from app.routers.dependencies import Asker, AskerAlone, House, InHouse, Transaction, answer, client_address, problems
+from app.routers.dependencies import (
+    NO_STORE,
+    Asker,
+    AskerAlone,
+    House,
+    InHouse,
+    Transaction,
+    answer,
+    client_address,
+    problems,
+)
 from app.streams import duties
 
 router = APIRouter(prefix="/v1", tags=["sessions"])
-NO_STORE = {"Cache-Control": "no-store"}
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 

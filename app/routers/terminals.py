@@ -8,10 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.access import terminals
 from app.models import Terminal
-from app.routers.dependencies import Asker, Cursor, Limit, Transaction, answer, problems, read_cursor, write_cursor
+from app.routers.dependencies import (
+    NO_STORE,
+    Asker,
+    Cursor,
+    Limit,
+    Transaction,
+    answer,
+    problems,
+    read_cursor,
+    write_cursor,
+)
 
 router = APIRouter(prefix="/v1", tags=["terminals"])
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 class NewTerminal(BaseModel):

@@ -16,12 +16,15 @@ from app.errors import GatewayUnavailable, Malformed
 from app.routers.dependencies import (
     FIRST_YEAR,
     LAST_YEAR,
+    NO_NUL,
+    NO_STORE,
     Asker,
     AskerAlone,
     Cursor,
     House,
     InHouse,
     Limit,
+    ToFootage,
     Transaction,
     answer,
     moment_of,
@@ -37,8 +40,7 @@ from app.streams.walls import PROTOCOLS, Wall
 from app.streams.writer import Given
 
 router = APIRouter(prefix="/v1", tags=["walls"])
-NO_STORE = {"Cache-Control": "no-store"}
-NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores every letter but this
+footage = APIRouter(route_class=ToFootage)
 DAY = timedelta(days=1)
 
 Cameras = Annotated[list[UUID], Field(min_length=1, max_length=MOST_CAMERAS)]
@@ -134,7 +136,7 @@ async def _shape(house: House, actor: Actor, wall: Wall) -> dict[str, Any]:
     }
 
 
-@router.post("/walls", status_code=201, responses=problems(401, 403, 404, 409))
+@footage.post("/walls", status_code=201, responses=problems(401, 403, 404, 409))
 async def start_wall(
     body: NewWall,
     request: Request,
@@ -155,11 +157,12 @@ async def start_wall(
         idempotency_key=idempotency_key,
         body=await request.body(),
     )
+    house.notary.check_pending(urgent=False)
     wall = await walls.start(house.writer, actor, asked)
     return answer(await _shape(house, actor, wall), status=201, headers=NO_STORE)
 
 
-@router.get("/walls/{wall_id}", responses=problems(401, 404))
+@footage.get("/walls/{wall_id}", responses=problems(401, 404))
 async def show_wall(
     wall_id: UUID,
     house: InHouse,
@@ -264,3 +267,6 @@ async def read_manifest(manifest_id: UUID, session: Transaction, actor: Asker) -
     digest = base64.b64encode(sealed.digest).decode()
     headers = {**NO_STORE, "Repr-Digest": f"sha-256=:{digest}:"}
     return Response(sealed.document, headers=headers, media_type="application/json")
+
+
+router.include_router(footage)

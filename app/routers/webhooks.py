@@ -14,6 +14,7 @@ from app.feed.webhooks.leases import is_idle
 from app.feed.webhooks.registry import Change
 from app.models import DeadLetter, Webhook
 from app.routers.dependencies import (
+    NO_STORE,
     Asker,
     AskerAlone,
     Cursor,
@@ -28,7 +29,6 @@ from app.routers.dependencies import (
 )
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
-NO_STORE = {"Cache-Control": "no-store"}
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$", description="such as 119 상황실")]
 Areas = Annotated[
@@ -99,7 +99,7 @@ def _shape(house: House, webhook: Webhook) -> dict[str, Any]:
         "state": state,
         "min_severity": SEVERITIES[webhook.min_severity],
         "next_at": webhook.next_at if state == "failing" and not is_idle(webhook.next_at) else None,
-        "position": house.feed.positions.write(webhook.position),
+        "position": house.feed.positions.mark(webhook.position),
     }
 
 

@@ -1,6 +1,6 @@
 """Grants: permission to watch, written and audited before it is given."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from uuid import UUID
@@ -17,36 +17,18 @@ from app.announcements import announce
 from app.audit import entries
 from app.database import Database
 from app.errors import Conflict, Malformed, NotFound, NotPermitted, Refusal
-from app.events.catalogue import ALARM
 from app.ids import new_id
-from app.models import CameraPosition, Event, Grant, IdempotencyKey, StreamSource
+from app.models import CameraPosition, Grant, IdempotencyKey, StreamSource
 from app.streams import duties, limits
 from app.streams.profiles import CODECS, QUALITIES, Offer, Wanted
+from app.streams.reasons import Reasons, no_incidents, restriction_of
 from app.streams.writer import Given, Idempotency, Wish, Writer
 
 MOST_CAMERAS = 64  # a wall
 MOST_KBPS = 1_000_000
+MOST_BEHALF = 100
 PROTOCOLS = ("fmp4", "mse", "hls", "snapshot", "whep", "rtsps")
 RENEWED = "renewed"
-ALARM_HOURS = 24  # how long an alarm is a reason to look
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why somebody may look: what an incident (or who opened it) has already said, so that nobody types it again."""
-
-    purpose: str
-    basis: str
-    references: Sequence[Mapping[str, str]] = ()
-    urgency: int | None = None
-
-
-Reasons = Callable[[AsyncSession, Actor, UUID], Awaitable[Reason | None]]
-
-
-async def no_incidents(_session: AsyncSession, _actor: Actor, _incident_id: UUID) -> Reason | None:
-    """The reasons of a center that keeps no incidents: none."""
-    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +51,18 @@ class Request:
     max_kbps: int | None = None
     codecs: Sequence[str] = ()
     exercise: bool = False
+    on_behalf_of: str = ""
+    """The officer for whom a system asks: institution, rank, name or number, as the register will say it."""
+    restriction: str = ""
+    """Of the incident or the alarm that it is for; no client names one."""
     idempotency_key: str | None = None
     body: bytes = field(default=b"", repr=False)
 
     @property
     def is_emergency(self) -> bool:
-        """Whether it claims code 0 or 1; whether it may is another question."""
-        return self.urgency is not None and self.urgency <= 1
+        """Whether it claims code 0 or 1, or stands on a basis for emergencies; whether it may is another question."""
+        claims = self.urgency is not None and self.urgency <= 1
+        return claims or (self.basis in BASES and BASES[self.basis].emergency)
 
 
 def check(request: Request) -> None:
@@ -93,6 +80,9 @@ def check(request: Request) -> None:
         raise Malformed(f"max_kbps lies between 1 and {MOST_KBPS}", field="max_kbps")
     if request.urgency is not None and not 0 <= request.urgency <= 4:  # noqa: PLR2004 - said in the text
         raise Malformed("urgency is 0 (code 0, the most urgent) to 4", field="urgency")
+    behalf = request.on_behalf_of
+    if behalf != behalf.strip() or len(behalf) > MOST_BEHALF or not behalf.isprintable():
+        raise Malformed(f"on_behalf_of: the officer, in at most {MOST_BEHALF} characters", field="on_behalf_of")
     texts = [text for reference in request.references for text in reference.values()]
     if not all(text.isprintable() for text in [*texts, request.idempotency_key or ""]):
         raise Malformed("references and the Idempotency-Key hold printable characters only", field="references")
@@ -109,9 +99,12 @@ async def give(
     transaction of their own. A repeated Idempotency-Key gives the same grants again.
     """
     check(request)
+    _check_behalf(actor, request)
     request = await _prefilled(database, actor, request, reasons)
-    if request.event_id is not None:
-        await _check_alarm(database, actor, request.event_id)
+    if request.event_id is not None or (request.incident_id is not None and not request.restriction):
+        async with database.begin() as session:
+            said = await restriction_of(session, actor, request.event_id, request.incident_id)
+        request = replace(request, restriction=request.restriction or said)
     if not actor.may("view"):
         given: list[Given] = []
     elif request.purpose is not None:
@@ -131,6 +124,19 @@ def wanted_by(actor: Actor, request: Request) -> Wanted:
     return Wanted(request.quality, actor.role == "field", request.max_kbps, tuple(request.codecs))
 
 
+def _check_behalf(actor: Actor, request: Request) -> None:
+    """A person asks in person; a system's footage is for an officer, whom it names."""
+    if not actor.is_system:
+        if request.on_behalf_of:
+            raise Malformed(
+                "on_behalf_of is for systems; accounts are personal: sign in as who will watch", field="on_behalf_of"
+            )
+    elif actor.may("view") and not request.on_behalf_of:
+        raise Malformed("a system asks for a named officer: say on_behalf_of", field="on_behalf_of")
+    elif actor.may("view") and request.purpose is None and request.event_id is None and request.incident_id is None:
+        raise Malformed("a system has no duty of its own: say purpose and basis", field="purpose")
+
+
 async def _prefilled(database: Database, actor: Actor, request: Request, reasons: Reasons) -> Request:
     """The request with the purpose, basis and references of its incident, where it names none itself."""
     if request.incident_id is None or request.purpose is not None or not actor.may("view"):
@@ -141,26 +147,8 @@ async def _prefilled(database: Database, actor: Actor, request: Request, reasons
         raise Malformed("this incident gives no reason by itself; say purpose and basis", field="purpose")
     return replace(
         request, purpose=reason.purpose, basis=reason.basis, references=request.references or reason.references,
-        urgency=request.urgency if request.urgency is not None else reason.urgency,
+        urgency=request.urgency if request.urgency is not None else reason.urgency, restriction=reason.restriction,
     )  # fmt: skip
-
-
-async def _check_alarm(database: Database, actor: Actor, event_id: UUID) -> None:
-    """Refuse what is named as an alarm of one's own and is none: a view of it would be kept from everybody else."""
-    async with database.begin() as session:
-        rung = await session.scalar(
-            select(Event.id).where(
-                Event.id == event_id,
-                Event.owner_agency_id.in_(actor.acts_for_ids),
-                Event.severity >= ALARM,
-                Event.at > func.now() - text(f"interval '{ALARM_HOURS} hours'"),
-            )
-        )
-    if rung is None:
-        raise Malformed(
-            f"event_id: no alarm of your agency in the last {ALARM_HOURS} hours; leave it out, or name one",
-            field="event_id",
-        )
 
 
 async def _by_alarm(database: Database, writer: Writer, actor: Actor, request: Request, seconds: int) -> list[Given]:
@@ -200,12 +188,13 @@ async def _by_reason(
             actor, "grant.given", camera_id=camera_id, subject=("grant", grant_id),
             kind=kind, purpose=purpose, basis=basis, references=references, incident_id=request.incident_id,
             event_id=request.event_id, urgency=urgency, exercise=request.exercise,
+            on_behalf_of=request.on_behalf_of, asserted_by=actor.login if request.on_behalf_of else None,
         )  # fmt: skip
         wishes.append(
             Wish(
                 grant_id, entry, camera_id, actor.session_id, kind, purpose, basis, orjson.dumps(references).decode(),
                 request.incident_id, request.event_id, urgency, request.exercise, list(request.protocols),
-                request.quality, seconds,
+                request.quality, seconds, request.restriction, request.on_behalf_of,
             )
         )  # fmt: skip
     if request.idempotency_key is None:
@@ -268,7 +257,8 @@ async def _refuse(
             await entries.append(
                 session,
                 entries.entry(
-                    actor, "grant.refused", "refused", camera_id=camera_id, reason=refusal.code,
+                    actor, "grant.refused", "refused", camera_id=camera_id, restriction=request.restriction,
+                    reason=refusal.code, on_behalf_of=request.on_behalf_of, event_id=request.event_id,
                     missing=refusal.extra.get("missing"), purpose=request.purpose, basis=request.basis,
                     references=[dict(reference) for reference in request.references], incident_id=request.incident_id,
                 ),
@@ -302,7 +292,8 @@ async def revoke(session: AsyncSession, actor: Actor, grant_id: UUID, *, cause: 
         session,
         entries.entry(
             actor, "grant.revoked", owner_agency_id=grant.owner_agency_id,
-            camera_id=grant.camera_ids[0] if grant.camera_ids else None, subject=("grant", grant_id), cause=said,
+            camera_id=grant.camera_ids[0] if grant.camera_ids else None, subject=("grant", grant_id),
+            restriction=grant.restriction, cause=said, on_behalf_of=grant.on_behalf_of, incident_id=grant.incident_id,
         ),
     )  # fmt: skip
     await announce(session, REVOKED, f"grant {grant_id}")
@@ -354,11 +345,14 @@ async def renew(session: AsyncSession, actor: Actor, grant_id: UUID, *, seconds:
         session,
         entries.entry(
             actor, "grant.renewed", owner_agency_id=grant.owner_agency_id, camera_id=grant.camera_ids[0],
-            subject=("grant", grant_id),
+            subject=("grant", grant_id), restriction=grant.restriction, on_behalf_of=grant.on_behalf_of,
         ),
     )  # fmt: skip
     await announce(session, RENEWED, str(grant_id))
     offers = await _offers(session, grant.camera_ids)
     camera_id = grant.camera_ids[0]
     given = Given(grant.id, grant.at, camera_id, row.expires_at, grant.entry_id, offers.get(camera_id, ()))
-    return Renewed(given, Request(camera_ids=[camera_id], protocols=grant.protocols, quality=grant.quality))
+    asked = Request(
+        camera_ids=[camera_id], protocols=grant.protocols, quality=grant.quality, urgency=grant.urgency
+    )  # fmt: skip
+    return Renewed(given, asked)

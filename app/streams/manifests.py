@@ -238,14 +238,13 @@ JOIN duties d ON d.id = x.duty_id JOIN appointments o ON o.id = d.appointment_id
 JOIN agencies a ON a.id = d.agency_id LEFT JOIN terminals t ON t.id = d.terminal_id
 ORDER BY x.began_at DESC, x.duty_id DESC, x.camera_id DESC LIMIT :limit
 """
-_OF_CAMERA = text(_STRETCHES.format(last=MOST_INTERVALS - 1, whose="i.camera_id = :camera_id"))
-_OF_PERSON = text(
-    _STRETCHES.format(
-        last=MOST_INTERVALS - 1,
-        whose="d.appointment_id IN (SELECT id FROM appointments WHERE user_id = :user_id)"
-        " AND (:anywhere OR d.agency_id = ANY(:agency_ids) OR d.agency_id IN"
-        " (SELECT id FROM agencies WHERE :audited_id IN (id, body_id) OR :audited_id = ANY(ancestor_ids)))",
-    )
+_AT_AGENCIES = """(:anywhere OR d.agency_id = ANY(:agency_ids) OR d.agency_id IN
+    (SELECT id FROM agencies WHERE :audited_id IN (id, body_id) OR :audited_id = ANY(ancestor_ids)))"""
+_BY_CAMERA = "i.camera_id = :camera_id"
+_BY_PERSON = "d.appointment_id IN (SELECT id FROM appointments WHERE user_id = :user_id) AND " + _AT_AGENCIES  # noqa: S608
+_OF_CAMERA, _OF_CAMERA_AT, _OF_PERSON, _OF_BOTH = (
+    text(_STRETCHES.format(last=MOST_INTERVALS - 1, whose=whose))
+    for whose in (_BY_CAMERA, f"{_BY_CAMERA} AND {_AT_AGENCIES}", _BY_PERSON, f"{_BY_CAMERA} AND {_BY_PERSON}")
 )
 _LAST = UUID(int=(1 << 128) - 1)
 
@@ -270,6 +269,30 @@ class Span:
         }  # fmt: skip
 
 
+async def stretches(
+    session: AsyncSession,
+    span: Span,
+    *,
+    camera_id: UUID | None = None,
+    user_id: UUID | None = None,
+    anywhere: bool = False,
+    agency_ids: Sequence[UUID] = (),
+    audited_id: UUID | None = None,
+) -> Sequence[RowMapping]:
+    """Stretches of a camera, a person or both, as `who_saw` gives them: at these agencies, or below the audited one.
+
+    Whoever calls has asked for the right, and writes the reading down.
+    """
+    whose: dict[str, Any] = {"camera_id": camera_id} if camera_id else {}
+    whose |= {"user_id": user_id} if user_id else {}
+    if user_id is None and anywhere:
+        query = _OF_CAMERA
+    else:
+        query = _OF_CAMERA_AT if user_id is None else _OF_PERSON if camera_id is None else _OF_BOTH
+        whose |= {"anywhere": anywhere, "agency_ids": list(agency_ids), "audited_id": audited_id}
+    return (await session.execute(query, {**span.binds(), **whose})).mappings().all()
+
+
 async def who_saw(session: AsyncSession, actor: Actor, camera_id: UUID, span: Span) -> Sequence[RowMapping]:
     """Who had a camera on a wall, and when: for the owner's supervisors and its auditors.
 
@@ -289,7 +312,7 @@ async def who_saw(session: AsyncSession, actor: Actor, camera_id: UUID, span: Sp
         if await session.scalar(located) is None:
             raise NotFound("there is no such camera, or you may not know of it", camera_id=str(camera_id))
         raise NotPermitted("who saw a camera is for its owner's supervisors and auditors; ask the owner")
-    rows = (await session.execute(_OF_CAMERA, {**span.binds(), "camera_id": camera_id})).mappings().all()
+    rows = await stretches(session, span, camera_id=camera_id, anywhere=True)
     await _read(session, actor, "showings", found=len(rows), owner_agency_id=owner.id, camera_id=camera_id, span=span)
     return rows
 
@@ -299,12 +322,10 @@ async def seen_by(session: AsyncSession, actor: Actor, user_id: UUID, span: Span
     own = user_id == actor.user_id
     if not own and not (actor.may("supervise") or actor.may("read_audit")):
         raise NotPermitted("what another person saw is for supervisors and auditors; leave user_id out to see your own")
-    whose = {
-        "user_id": user_id, "anywhere": own,
-        "agency_ids": list(actor.acts_for_ids) if actor.may("supervise") else [],
-        "audited_id": actor.body_id if actor.may("read_audit") else None,
-    }  # fmt: skip
-    rows = (await session.execute(_OF_PERSON, {**span.binds(), **whose})).mappings().all()
+    rows = await stretches(
+        session, span, user_id=user_id, anywhere=own, agency_ids=actor.acts_for_ids if actor.may("supervise") else (),
+        audited_id=actor.body_id if actor.may("read_audit") else None,
+    )  # fmt: skip
     await _read(session, actor, "showings", found=len(rows), by_user_id=user_id, span=span)
     return rows
 

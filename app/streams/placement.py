@@ -18,6 +18,7 @@ import orjson
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.announcements import Announcements, announce
 from app.audit import entries
 from app.database import LOST, Database
@@ -34,15 +35,10 @@ log = logging.getLogger("gwanje.gateways")
 
 GATEWAYS = "gateways"  # the topic on which drained and changed gateways are announced
 BEAT_SECONDS = 1.0
+AGAIN_SECONDS = 0.2
 SILENT_SECONDS = 3.0
 EDGE_PATHS = {"fmp4": "live.mp4", "mse": "mse", "hls": "index.m3u8", "snapshot": "snapshot.jpg"}
 
-_BEAT = """
-INSERT INTO gateways (name, kind, zone, public_urls, capacity_viewers, capacity_cameras, ok, word)
-VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8)
-ON CONFLICT (name) DO UPDATE SET kind = $2, zone = $3, public_urls = $4::jsonb, capacity_viewers = $5,
-    capacity_cameras = $6, ok = $7, word = $8, seen_at = now()
-"""
 _ALL = """
 SELECT g.*, extract(epoch FROM now() - g.seen_at)::float8 AS silent_seconds,
     coalesce(v.viewers, 0) AS viewers, coalesce(v.cameras, 0) AS cameras
@@ -54,6 +50,19 @@ FROM gateways g LEFT JOIN (
 ) v ON v.gateway = g.name
 ORDER BY g.name
 """
+_TELL_AND_READ = f"""
+WITH told AS (
+    INSERT INTO gateways (name, kind, zone, public_urls, capacity_viewers, capacity_cameras, ok, word)
+    SELECT name, kind, zone, urls::jsonb, viewers, cameras, ok, word FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::int[], $7::bool[], $8::text[]
+    ) AS own (name, kind, zone, urls, viewers, cameras, ok, word) ORDER BY name
+    ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, zone = excluded.zone, public_urls = excluded.public_urls,
+        capacity_viewers = excluded.capacity_viewers, capacity_cameras = excluded.capacity_cameras, ok = excluded.ok,
+        word = excluded.word, seen_at = now()
+    RETURNING *
+)
+{_ALL.replace("gateways g", "(SELECT * FROM told UNION ALL SELECT * FROM gateways WHERE name <> ALL ($1)) g")}
+"""  # noqa: S608 - our own SQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +165,7 @@ class Gateways:
             except LOST as error:
                 log.warning("the gateways' table cannot be read: %s", type(error).__name__)
             try:
-                async with asyncio.timeout(BEAT_SECONDS):
+                async with asyncio.timeout(clock.until_beat(BEAT_SECONDS)):
                     await self._wake.wait()
             except TimeoutError:
                 continue
@@ -164,15 +173,20 @@ class Gateways:
 
     async def refresh(self) -> None:
         """Tell how one's own gateways are, and read how all are."""
-        words = [(driven, await driven.gateway.health()) for driven in self._driven.values()]
+        told: list[tuple[Any, ...]] = []
+        for one in self._driven.values():
+            health = await one.gateway.health()
+            if not health.ok:  # a loop that stood still hears its news before the second look
+                await asyncio.sleep(AGAIN_SECONDS)
+                health = await one.gateway.health()
+            told.append((
+                one.gateway.name, one.gateway.kind, next(iter(one.public_urls), "default"),
+                orjson.dumps(dict(one.public_urls)).decode(), one.capacity_viewers, one.capacity_cameras,
+                health.ok, health.word,
+            ))  # fmt: skip
+        columns = [list(column) for column in zip(*told, strict=True)] or [[]] * 8
         async with self._database.bare.acquire(timeout=1) as connection:
-            for driven, health in words:
-                await connection.execute(
-                    _BEAT, driven.gateway.name, driven.gateway.kind, next(iter(driven.public_urls), "default"),
-                    orjson.dumps(dict(driven.public_urls)).decode(), driven.capacity_viewers,
-                    driven.capacity_cameras, health.ok, health.word, timeout=2,
-                )  # fmt: skip
-            rows = await connection.fetch(_ALL, timeout=2)
+            rows = await connection.fetch(_TELL_AND_READ, *columns, timeout=2)
         self._known = {row["name"]: _known(row) for row in rows}
         for name, driven in self._driven.items():
             driven.gateway.drain(on=self._known[name].draining)

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
+from app import clock
+from app.database import Database
 from app.streams import views
 from app.streams.urls import Pass
 from app.streams.views import Ending
@@ -20,20 +22,29 @@ SILENT_SECONDS = 3.0  # a process that has not said for so long that it lives is
 _MOST_AT_ONCE = 500
 
 _STILL = f"""
-SELECT pass.n, extract(epoch FROM g.expires_at - now())::float8 AS seconds_left
+SELECT coalesce(array_agg(pass.n), '{{}}'),
+    coalesce(array_agg(extract(epoch FROM g.expires_at - now())::float8), '{{}}')
 FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY AS pass (grant_id, grant_at, camera_id, n)
 {views.ALIVE}
 WHERE {views.ALLOWED}
 """  # noqa: S608 - our own SQL
-_BEAT = """
-INSERT INTO nodes (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET seen_at = now()
-"""
-_ORPHANS = """
+_IS_SILENT = "(n.name IS NULL OR n.seen_at < now() - make_interval(secs => {}))"
+_BEAT = f"""
+WITH beat AS (INSERT INTO nodes (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET seen_at = now())
+SELECT EXISTS (
+    SELECT FROM views v LEFT JOIN nodes n ON n.name = v.node
+    WHERE v.closed_at IS NULL AND v.node <> $1 AND {_IS_SILENT.format("$2")}
+) OR EXISTS (
+    SELECT FROM showings s LEFT JOIN nodes n ON n.name = s.node
+    WHERE s.ended_at IS NULL AND s.node <> $1 AND {_IS_SILENT.format("$2")}
+)
+"""  # noqa: S608 - our own SQL
+_ORPHANS = f"""
 SELECT v.id, v.at, v.bytes, greatest(extract(epoch FROM coalesce(n.seen_at, v.at) - v.at), 0)::float8 AS seconds
 FROM views v LEFT JOIN nodes n ON n.name = v.node
-WHERE v.closed_at IS NULL AND (n.name IS NULL OR n.seen_at < now() - make_interval(secs => $1))
+WHERE v.closed_at IS NULL AND {_IS_SILENT.format("$1")}
 FOR UPDATE OF v SKIP LOCKED LIMIT $2
-"""
+"""  # noqa: S608 - our own SQL
 _ORPHAN_SHOWINGS = """
 UPDATE showings s SET ended_at = greatest(coalesce(n.seen_at, s.began_at), s.began_at),
     cause = coalesce(nullif(s.cause, ''), 'node_lost')
@@ -62,20 +73,23 @@ async def still_permitted(connection: asyncpg.Connection, tickets: Sequence[Pass
         [one.grant_at for one in tickets],
         [one.camera_id for one in tickets],
     )
-    for row in await connection.fetch(_STILL, *columns, timeout=2):
-        found[row["n"] - 1] = row["seconds_left"]
+    numbers, seconds = await connection.fetchrow(_STILL, *columns, timeout=2)
+    for number, left in zip(numbers, seconds, strict=True):
+        found[number - 1] = left
     return found
 
 
-async def beat(writer: Writer, node: str) -> int:
+async def beat(database: Database, writer: Writer, node: str, *, closes: bool = True) -> int:
     """Say that this process lives, and close what processes left that do so no more; returns how many views.
 
     A view is then as long as its process is known to have lived; what it carried meanwhile is not known, and the
     cause (`node_lost`) says so.
     """
+    async with database.bare.acquire(timeout=1) as connection:
+        if not await connection.fetchval(_BEAT, node, SILENT_SECONDS, timeout=2) or not closes:
+            return 0
 
     async def work(connection: asyncpg.Connection) -> int:
-        await connection.execute(_BEAT, node)
         rows = await connection.fetch(_ORPHANS, SILENT_SECONDS, _MOST_AT_ONCE)
         for row in rows:
             await views.write_close(connection, row["id"], row["at"], Ending("node_lost", row["bytes"], row["seconds"]))
@@ -86,6 +100,24 @@ async def beat(writer: Writer, node: str) -> int:
 
     closed: int = await writer.transact(work)
     return closed
+
+
+class Heart:
+    """Beats for a process. After the database was away others get the time to be heard before they count as dead."""
+
+    def __init__(self, database: Database, writer: Writer, node: str) -> None:
+        self._database, self._writer, self._node = database, writer, node
+        self._steady_since = self._last = clock.monotonic()
+
+    async def beat(self) -> int:
+        """As `reconcile.beat`; closes nothing until it has beaten without a gap for as long as others may be silent."""
+        before = clock.monotonic()
+        if before - self._last > SILENT_SECONDS:
+            self._steady_since = before
+        steady = before - self._steady_since > SILENT_SECONDS
+        closed = await beat(self._database, self._writer, self._node, closes=steady)
+        self._last = clock.monotonic()
+        return closed
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ async def end_of_incident(session: AsyncSession, incident_id: UUID, *, grace_sec
         return len(await end_grants(session, None, meant, cause="incident_closed", incident_id=incident_id))
     rows = (
         await session.execute(
-            select(Grant.id, Grant.at, Grant.owner_agency_id, Grant.camera_ids)
+            select(Grant.id, Grant.at, Grant.owner_agency_id, Grant.camera_ids, Grant.restriction)
             .where(meant, Grant.revoked_at.is_(None), Grant.expires_at > func.now())
             .order_by(Grant.id)
             .with_for_update(key_share=True)
@@ -115,7 +115,8 @@ async def end_of_incident(session: AsyncSession, incident_id: UUID, *, grace_sec
             entries.entry(
                 None, "grant.shortened", owner_agency_id=row.owner_agency_id,
                 camera_id=row.camera_ids[0] if row.camera_ids else None, subject=("grant", row.id),
-                cause="incident_closed", incident_id=incident_id, grace_seconds=grace_seconds,
+                restriction=row.restriction, cause="incident_closed", incident_id=incident_id,
+                grace_seconds=grace_seconds,
             ),
         )  # fmt: skip
     await announce(session, RENEWED)

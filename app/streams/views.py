@@ -13,20 +13,20 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import ColumnElement, RowMapping, or_, select
+from sqlalchemy import ColumnElement, RowMapping, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.rights import agreement_covers
 from app.actor import Actor
 from app.announcements import CHANNEL
-from app.audit import entries
+from app.audit import entries, restricted
 from app.errors import BoundElsewhere, GrantEnded
 from app.ids import new_id
-from app.models import Agency, CameraPosition, User, View
+from app.models import Agency, CameraPosition, Grant, User, View
 from app.streams import limits
 from app.streams.limits import Limits
 from app.streams.urls import Pass
-from app.streams.writer import Writer
+from app.streams.writer import Writer, unavailable
 
 TAKEN_OVER = "taken_over"
 
@@ -50,6 +50,7 @@ ALLOWED = (
 _PERMIT = f"""
 SELECT g.kind, g.user_id, g.session_id, g.agreement_id, g.exercise, g.restriction, g.use_purpose, g.basis, g.urgency,
     g.event_id, g.incident_id, g.manifested, g.protocols, g.bound_address, g.duty_id, g.terminal_id, g.appointment_id,
+    g.on_behalf_of,
     u.login, o.role, c.id AS agency_id, c.body_id, c.acts_for_ids, p.owner_agency_id, t.kind AS terminal_kind,
     coalesce(t.zone, 'default') AS zone, t.device_key_digest,
     extract(epoch FROM g.expires_at - now())::float8 AS seconds_left,
@@ -74,15 +75,17 @@ INSERT INTO showings (id, grant_id, grant_at, duty_id, terminal_id, user_id, age
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING began_at
 """
 _CLOSE = """
-UPDATE views v SET closed_at = now(), cause = $3, bytes = greatest(v.bytes, $4), seconds = $5,
-    first_byte_at = coalesce(v.first_byte_at, $6), closed_entry_id = $7
-FROM grants g, users u, agencies c
-WHERE v.id = $1 AND v.at = $2 AND v.closed_at IS NULL AND g.id = v.grant_id AND g.at = v.grant_at
-    AND u.id = v.user_id AND c.id = v.agency_id
+UPDATE views v SET closed_at = greatest(v.at, coalesce($8::timestamptz, now())), cause = $3,
+    bytes = greatest(v.bytes, $4), seconds = $5, first_byte_at = coalesce(v.first_byte_at, $6), closed_entry_id = $7
+FROM grants g, users u, agencies c, appointments o
+WHERE v.id = $1 AND v.at = coalesce($2, (SELECT at FROM views WHERE id = $1))
+    AND (v.closed_at IS NULL OR ($8::timestamptz IS NOT NULL AND v.cause = 'node_lost'))
+    AND g.id = v.grant_id AND g.at = v.grant_at AND u.id = v.user_id AND c.id = v.agency_id AND o.id = g.appointment_id
 RETURNING v.camera_id, v.owner_agency_id, v.grant_id, v.user_id, u.login, v.agency_id, c.body_id, v.protocol,
-    v.peer, v.gateway, v.bytes, g.restriction
+    v.peer, v.gateway, v.bytes, g.restriction, o.role, g.appointment_id, g.session_id, g.duty_id, g.terminal_id,
+    g.use_purpose, g.basis, g.incident_id, g.event_id, g.on_behalf_of
 """
-_END_SHOWING = """
+END_SHOWING = """
 UPDATE showings SET ended_at = greatest(began_at, least(now(), $4::timestamptz + make_interval(secs => $5))),
     cause = coalesce(nullif(cause, ''), $2), bytes = $3
 WHERE id = $1 AND ended_at IS NULL
@@ -117,6 +120,8 @@ class Permit:
 
     ticket: Pass
     facts: Mapping[str, Any]
+    remembered: bool = False
+    """Said before the database went away: see `late`."""
 
     @property
     def seconds_left(self) -> float:
@@ -132,6 +137,8 @@ class Opened:
     permit: Permit
     protocol: str
     peer: str
+    spooled: bool = False
+    """Whether it was opened while the database was away: `at` is then the node's own time."""
 
     @property
     def manifested(self) -> bool:
@@ -202,7 +209,8 @@ def _viewer(facts: Mapping[str, Any], peer: str) -> dict[str, Any]:
         "user_id": facts["user_id"], "login": facts["login"], "role": facts["role"],
         "appointment_id": facts["appointment_id"], "agency_id": facts["agency_id"], "session_id": facts["session_id"],
         "duty_id": facts["duty_id"], "terminal_id": facts["terminal_id"], "address": peer,
-        "purpose": facts["use_purpose"], "basis": facts["basis"],
+        "purpose": facts["use_purpose"], "basis": facts["basis"], "incident_id": facts["incident_id"],
+        "event_id": facts["event_id"], "on_behalf_of": facts.get("on_behalf_of"),
     }  # fmt: skip
 
 
@@ -237,7 +245,7 @@ async def open(  # noqa: A001 - views.open(…) reads as what it does
         if facts["manifested"]:
             at = await _show(connection, allowed, view_id, asking, carrier)
         else:
-            at = await _record(connection, allowed, view_id, asking, carrier, pre_empted=gone)
+            at = await record(connection, allowed, view_id, asking, carrier, pre_empted=gone)
         if asking.protocol != "snapshot":
             news = f"{TAKEN_OVER} {ticket.grant_id} {ticket.camera_id} {asking.protocol} {view_id} {at.isoformat()}"
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, news)
@@ -247,16 +255,17 @@ async def open(  # noqa: A001 - views.open(…) reads as what it does
     return result
 
 
-async def _record(
+async def record(
     connection: asyncpg.Connection, allowed: Permit, view_id: UUID, asking: Asking, carrier: Carrier,
-    *, pre_empted: Sequence[UUID],
+    *, pre_empted: Sequence[UUID] = (), late_from: datetime | None = None,
 ) -> datetime:  # fmt: skip
+    """A view with its entry, in the caller's transaction; of one that came late, `late_from` is when it was opened."""
     facts, ticket = allowed.facts, allowed.ticket
     more = {"pre_empted_view_ids": list(pre_empted)} if pre_empted else {}
     entry = _entry(
         allowed, "view.opened", "done", asking.peer, view_id, protocol=asking.protocol, gateway=carrier.gateway, **more
     )  # fmt: skip
-    await entries.store(connection, [entry])
+    await entries.store(connection, [entries.late(entry, late_from) if late_from else entry])
     kind = "snapshot" if asking.protocol == "snapshot" else "live"
     at: datetime = await connection.fetchval(
         _OPEN, view_id, entry.id, ticket.grant_id, ticket.grant_at, ticket.camera_id, facts["owner_agency_id"],
@@ -286,29 +295,46 @@ async def failed(writer: Writer, allowed: Permit, asking: Asking, *, reason: str
 
 async def close(writer: Writer, view: Opened, ending: Ending) -> None:
     """Close a view with what was carried and why it ended; harmless when it is closed already."""
-    if view.manifested:
+    if view.spooled:
+        await writer.transact(lambda connection: _close_spooled(connection, view, ending))
+    elif view.manifested:
         ended = (view.id, ending.cause, ending.bytes, view.at, ending.seconds)
-        await writer.transact(lambda connection: connection.execute(_END_SHOWING, *ended))
+        await writer.transact(lambda connection: connection.execute(END_SHOWING, *ended))
     else:
         await writer.transact(lambda connection: write_close(connection, view.id, view.at, ending))
 
 
-async def write_close(connection: asyncpg.Connection, view_id: UUID, at: datetime, ending: Ending) -> bool:
-    """Close a view with its entry, in the caller's transaction; False when it was closed already."""
+async def _close_spooled(connection: asyncpg.Connection, view: Opened, ending: Ending) -> None:
+    """AuditUnavailable while its opening has not been imported yet."""
+    if await connection.fetchval("SELECT true FROM views WHERE id = $1", view.id) is None:
+        raise unavailable()
+    await write_close(connection, view.id, None, ending)
+
+
+async def write_close(
+    connection: asyncpg.Connection, view_id: UUID, at: datetime | None, ending: Ending,
+    *, late_from: datetime | None = None,
+) -> bool:  # fmt: skip
+    """Close a view with its entry, in the caller's transaction; False when it was closed already.
+
+    `at` is None for a view that was opened while the database was away. What comes late (`late_from`: when it ended)
+    is known better by who brings it than by who found the view left behind (`node_lost`), and amends that.
+    """
     entry_id = new_id()
     seconds = round(ending.seconds, 3)
     row = await connection.fetchrow(
-        _CLOSE, view_id, at, ending.cause, ending.bytes, seconds, ending.first_byte_at, entry_id
+        _CLOSE, view_id, at, ending.cause, ending.bytes, seconds, ending.first_byte_at, entry_id, late_from
     )
     if row is None:
         return False
     made = entries.entry(
         None, "view.closed", camera_id=row["camera_id"], owner_agency_id=row["owner_agency_id"],
         subject=("view", view_id), restriction=row["restriction"], grant_id=row["grant_id"],
-        user_id=row["user_id"], login=row["login"], agency_id=row["agency_id"], address=row["peer"],
-        protocol=row["protocol"], gateway=row["gateway"], cause=ending.cause, bytes=row["bytes"], seconds=seconds,
+        **_viewer(row, row["peer"]), protocol=row["protocol"],
+        gateway=row["gateway"], cause=ending.cause, bytes=row["bytes"], seconds=seconds,
     )  # fmt: skip
-    await entries.store(connection, [replace(entries.of_body(made, row["body_id"]), id=entry_id)])
+    made = replace(entries.of_body(made, row["body_id"]), id=entry_id, late_from=late_from)
+    await entries.store(connection, [made])
     return True
 
 
@@ -319,16 +345,27 @@ def _known_to(actor: Actor) -> ColumnElement[bool]:
     return own
 
 
+def _told_of(actor: Actor) -> ColumnElement[bool]:
+    return restricted.known_to(
+        actor, restriction=Grant.restriction, incident_id=Grant.incident_id,
+        user_id=View.user_id == actor.user_id, agency_id=View.agency_id, owner_agency_id=View.owner_agency_id,
+    )  # fmt: skip
+
+
 async def listed(
     session: AsyncSession, actor: Actor, *, running: bool, before: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[RowMapping]:
-    """Views that the actor may know of, newest first: one's own; for who supervises, those of and on the own agency."""
+    """Views that the actor may know of, newest first: one's own; for who supervises, those of and on the own agency.
+
+    `login` is None where the view is restricted and the actor may not know whose it is.
+    """
     query = (
         select(
             View.id, View.at, View.camera_id, CameraPosition.name.label("camera"), View.grant_id, View.protocol,
             View.profile, View.gateway, View.kind, View.urgency, View.closed_at, View.cause, View.bytes, View.seconds,
-            User.login, Agency.name.label("agency"),
+            case((_told_of(actor), User.login)).label("login"), Agency.name.label("agency"),
         )
+        .join(Grant, (Grant.id == View.grant_id) & (Grant.at == View.grant_at))
         .join(CameraPosition, CameraPosition.id == View.camera_id)
         .join(User, User.id == View.user_id)
         .join(Agency, Agency.id == View.agency_id)

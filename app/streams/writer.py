@@ -18,7 +18,8 @@ import asyncpg
 import orjson
 
 from app.access.rights import agreement_covers
-from app.audit.entries import Entry
+from app.audit.entries import Entry, leaf_data
+from app.audit.verify import leaf_hash
 from app.database import Database, lost
 from app.errors import AuditUnavailable, Conflict, KeyReused
 from app.streams.profiles import Offer, offers_of
@@ -26,6 +27,8 @@ from app.streams.profiles import Offer, offers_of
 log = logging.getLogger("gwanje.writer")
 
 MOST_PER_BATCH = 256
+LINES = 2  # batches that are written at the same time
+LEAST_SHARE = 8  # fewer wishes than these are not shared among the lines
 WAIT_SECONDS = 2.8  # decision 4: refused within 3 s when no entry can be made durable
 
 
@@ -48,6 +51,8 @@ class Wish:
     protocols: list[str]
     quality: str
     seconds: int
+    restriction: str = ""
+    on_behalf_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class Given:
     expires_at: datetime
     entry_id: UUID
     offers: tuple[Offer, ...] = ()
+    leaf: bytes = b""
+    """The hash of its entry's leaf, for the receipt; empty where the entry has to be read again for that."""
 
 
 # What a camera offers to watch; `c` is the camera's id. Addresses stay out of it.
@@ -88,12 +95,13 @@ _GIVE = f"""
 WITH wish AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::uuid[], $10::boolean[], $11::text[], $12::text[], $13::int[], $14::bytea[], $15::text[], $16::bytea[],
-        $17::uuid[], $18::smallint[])
+        $17::uuid[], $18::smallint[], $19::text[], $20::text[])
     AS w (grant_id, entry_id, camera_id, session_id, kind, purpose, basis, refs, incident_id, exercise, protocols,
-        quality, seconds, digest, payload, salt, event_id, urgency)
+        quality, seconds, digest, payload, salt, event_id, urgency,
+        restriction, on_behalf_of)
 ), allowed AS (
-    SELECT wish.*, p.owner_agency_id, s.user_id, s.appointment_id, s.terminal_id, s.duty_id, o.agency_id, g.body_id,
-        a.id AS agreement_id, a.approval_id,
+    SELECT wish.*, p.owner_agency_id, u.login, s.user_id, s.appointment_id, s.terminal_id, s.duty_id,
+        o.agency_id, g.body_id, a.id AS agreement_id, a.approval_id,
         least(s.expires_at, o.valid_to, a.valid_to, a.approved_to) AS latest,
         least(s.expires_at, o.valid_to, a.valid_to, a.approved_to,
             now() + make_interval(secs => least(wish.seconds, a.grant_seconds))) AS expires
@@ -119,21 +127,24 @@ WITH wish AS (
     WHERE p.owner_agency_id = ANY(g.acts_for_ids) OR a.id IS NOT NULL
 ), entry AS (
     INSERT INTO audit_entries (id, act, outcome, agency_id, owner_agency_id, camera_id, subject_kind, subject_id,
-        digest, payload, salt)
-    SELECT entry_id, 'grant.given', 'done', body_id, owner_agency_id, camera_id, 'grant', grant_id, digest,
+        restriction, digest, payload, salt)
+    SELECT entry_id, 'grant.given', 'done', body_id, owner_agency_id, camera_id, 'grant', grant_id, restriction, digest,
         payload::json, salt FROM allowed
+    RETURNING id AS entry_id, at, act, outcome, agency_id, owner_agency_id, camera_id, area_id, subject_kind,
+        subject_id, restriction, late_from, digest
 ), pending AS (
     INSERT INTO audit_pending (id) SELECT entry_id FROM allowed
 ), given AS (
     INSERT INTO grants (id, entry_id, kind, user_id, appointment_id, agency_id, session_id, terminal_id, duty_id,
         owner_agency_id, agreement_id, approval_id, camera_ids, use_purpose, basis, refs, incident_id, event_id,
-        urgency, exercise, protocols, quality, expires_at, latest_expires_at)
+        urgency, exercise, restriction, on_behalf_of, asserted_by, protocols, quality, expires_at, latest_expires_at)
     SELECT grant_id, entry_id, kind, user_id, appointment_id, agency_id, session_id, terminal_id, duty_id,
         owner_agency_id, agreement_id, approval_id, ARRAY[camera_id], purpose, basis, refs::jsonb, incident_id,
-        event_id, urgency, exercise, string_to_array(protocols, ','), quality, expires, latest FROM allowed
+        event_id, urgency, exercise, restriction, on_behalf_of, CASE WHEN on_behalf_of <> '' THEN login ELSE '' END,
+        string_to_array(protocols, ','), quality, expires, latest FROM allowed
 )
-SELECT grant_id, now() AS at, camera_id, expires AS expires_at, entry_id,
-    {OFFERS.format(camera="allowed.camera_id")} AS offers FROM allowed
+SELECT entry.*, entry.entry_id AS id, allowed.grant_id, allowed.expires AS expires_at,
+    {OFFERS.format(camera="allowed.camera_id")} AS offers FROM allowed JOIN entry USING (entry_id)
 """  # noqa: S608 - our own SQL
 
 
@@ -145,6 +156,7 @@ class Writer:
         self._wrote = wrote
         self._waiting: list[_Waiter] = []
         self._wanted = asyncio.Event()
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def give(self, wishes: Sequence[Wish], idempotency: Idempotency | None = None) -> list[Given]:
         """The grants that were committed, those refused left out; AuditUnavailable when nothing could be made durable.
@@ -165,33 +177,37 @@ class Writer:
                 await self._wanted.wait()
                 self._wanted.clear()
                 while self._waiting:
-                    batch = self._take()
-                    if batch:
-                        await self._write(batch)
+                    if len(self._writing) == LINES:
+                        await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
+                    elif batch := self._take():
+                        task = asyncio.create_task(self._write(batch))
+                        self._writing.add(task)
+                        task.add_done_callback(self._writing.discard)
         finally:
+            for task in list(self._writing):
+                task.cancel()
             for waiter in self._waiting:
                 if not waiter.answer.done():
                     waiter.answer.set_exception(unavailable())
 
     def _take(self) -> list[_Waiter]:
+        """The next batch: what waits is shared among the lines that are free, so that one writes while one answers."""
+        waiting = [waiter for waiter in self._waiting if not waiter.answer.done()]  # who gave up gets no grant
+        size = sum(len(waiter.wishes) for waiter in waiting)
+        most = min(MOST_PER_BATCH, max(LEAST_SHARE, -(-size // (LINES - len(self._writing)))))
         batch: list[_Waiter] = []
         size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].wishes) <= MOST_PER_BATCH):
-            waiter = self._waiting.pop(0)
-            if not waiter.answer.done():  # whoever gave up waiting gets no grant
-                batch.append(waiter)
-                size += len(waiter.wishes)
+        while waiting and (not batch or size + len(waiting[0].wishes) <= most):
+            batch.append(waiting.pop(0))
+            size += len(batch[-1].wishes)
+        self._waiting = waiting
         return batch
 
     async def _write(self, batch: list[_Waiter]) -> None:
         taken: dict[int, Exception] = {}
         try:
-            async with self._database.bare.acquire(timeout=1) as connection, connection.transaction():
-                for waiter in batch:
-                    if waiter.idempotency is not None and (problem := await _claim(connection, waiter)):
-                        taken[id(waiter)] = problem
-                wishes = [wish for waiter in batch if id(waiter) not in taken for wish in waiter.wishes]
-                rows = await connection.fetch(_GIVE, *_columns(wishes), timeout=2) if wishes else []
+            async with self._database.bare.acquire(timeout=1) as connection:
+                rows = await _insert(connection, batch, taken)
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody is left waiting and no URL leaves
             if len(batch) > 1 and not lost(error):  # one request that cannot be written must not fail the others
                 for waiter in batch:
@@ -203,7 +219,7 @@ class Writer:
                     waiter.answer.set_exception(unavailable())
             return
         self._wrote()
-        given = {row["grant_id"]: given_of(row) for row in rows}
+        given = {row["grant_id"]: _just_given(row) for row in rows}
         for waiter in batch:
             with suppress(asyncio.InvalidStateError):
                 if id(waiter) in taken:
@@ -233,10 +249,36 @@ def given_of(row: Mapping[str, Any]) -> Given:
     return Given(**{**dict(row), "offers": offers_of(row["offers"])})
 
 
+def _just_given(row: Mapping[str, Any]) -> Given:
+    """Out of a row of `_GIVE`: the header of the entry is in it, as it was stored."""
+    return Given(
+        row["grant_id"], row["at"], row["camera_id"], row["expires_at"], row["entry_id"], offers_of(row["offers"]),
+        leaf_hash(leaf_data(row)),
+    )  # fmt: skip
+
+
 def unavailable() -> AuditUnavailable:
     return AuditUnavailable(
         "the access could not be recorded, so no footage is given; try again in a moment", retry_after_seconds=2
     )  # fmt: skip
+
+
+async def _insert(
+    connection: asyncpg.Connection, batch: Sequence[_Waiter], taken: dict[int, Exception]
+) -> Sequence[asyncpg.Record]:
+    """The grants of a batch, committed; who cannot have its idempotency key is put into `taken`, with the reason."""
+    if not any(waiter.idempotency for waiter in batch):  # one statement is one transaction: nothing else to send
+        return await _give(connection, batch)
+    async with connection.transaction():
+        for waiter in batch:
+            if waiter.idempotency is not None and (problem := await _claim(connection, waiter)):
+                taken[id(waiter)] = problem
+        return await _give(connection, [waiter for waiter in batch if id(waiter) not in taken])
+
+
+async def _give(connection: asyncpg.Connection, batch: Sequence[_Waiter]) -> Sequence[asyncpg.Record]:
+    wishes = [wish for waiter in batch for wish in waiter.wishes]
+    return await connection.fetch(_GIVE, *_columns(wishes), timeout=2) if wishes else []
 
 
 async def _claim(connection: asyncpg.Connection, waiter: _Waiter) -> Exception | None:
@@ -282,4 +324,6 @@ def _columns(wishes: Sequence[Wish]) -> tuple[list[Any], ...]:
         [w.entry.salt for w in wishes],
         [w.event_id for w in wishes],
         [w.urgency for w in wishes],
+        [w.restriction for w in wishes],
+        [w.on_behalf_of for w in wishes],
     )

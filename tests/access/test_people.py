@@ -143,7 +143,8 @@ async def test_a_new_password_replaces_the_old_and_ends_all_sessions(database: D
         opened = await log_in(session, Attempt(who.login, "the new password 1", "192.0.2.9"))
         stale = await log_in(session, Attempt(who.login, PASSWORD, "192.0.2.9"))
         kept = await session.scalar(select(func.count()).where(Credential.user_id == who.user_id))
-        written = (await session.scalars(select(AuditEntry).where(AuditEntry.subject_id == who.user_id))).all()
+        entries = select(AuditEntry).where(AuditEntry.subject_id == who.user_id).order_by(AuditEntry.at, AuditEntry.id)
+        written = (await session.scalars(entries)).all()
     assert isinstance(opened, SignedIn)
     assert not isinstance(stale, SignedIn)
     assert kept == 1

@@ -15,7 +15,8 @@ from app.access import agreements, rights
 from app.access.agreements import Terms
 from app.access.roles import ROLES, VERBS
 from app.actor import Actor
-from app.database import Database
+from app.database import Arguments, Database
+from app.database import read as read_rows
 from app.errors import Malformed
 from app.ids import new_id
 from app.models import Agreement, Area, Asset, CameraPosition, Site
@@ -140,6 +141,15 @@ async def test_sql_memory_and_paper_agree_on_random_agreements(database: Databas
                     }
                     assert by_sql == read, (person.role, verb)
                     assert by_memory == read, (person.role, verb)
+                    if not later:
+                        arguments = Arguments()
+                        these = arguments.put(ids, "uuid[]")
+                        here = rights.permitted_here(person, verb, arguments, camera="c")
+                        said = f"SELECT c.id FROM camera_positions c WHERE c.id = ANY({these}) AND {here}"
+                        assert {row["id"] for row in await read_rows(session, said, arguments)} == read, (
+                            person.role,
+                            verb,
+                        )
                     outcomes.add(bool(read) and len(read) < len(placed))
     assert outcomes == {True, False}  # some saw a part, some nothing or all
 

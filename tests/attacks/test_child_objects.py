@@ -1,5 +1,6 @@
 """What belongs to others: views, walls, tours, showings, manifests, approvals; and everything with a session that is over."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,7 +8,8 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import ARRAY, Uuid, bindparam, func, select, true
+from sqlalchemy import ARRAY, LargeBinary, Uuid, bindparam, func, select, true
+from sqlalchemy.dialects.postgresql import asyncpg
 
 from app.access import approvals, sessions
 from app.actor import Actor
@@ -355,15 +357,17 @@ async def operations(town: Town) -> list[tuple[str, str]]:
     for path, methods in known.items():
         for method, said in methods.items():
             if path.startswith("/v1/") and path != "/v1/sessions" and said.get("security"):
-                parts = [str(UUID(int=7)) if part.startswith("{") else part for part in path.split("/")]
-                found.append((method.upper(), "/".join(parts)))
+                found.append((method.upper(), re.sub(r"\{[a-z_]+\}", str(UUID(int=7)), path)))
     assert len(found) > 30
     return found
 
 
 def tokens_that_live_for_ever(patch: pytest.MonkeyPatch) -> None:
     known = select(*sessions._ACTOR.selected_columns).select_from(*sessions._ACTOR.get_final_froms())
-    patch.setattr(sessions, "_BY_TOKEN", known.where(Session.token_digest == bindparam("sought")))
+    of_tokens = known.add_columns(Session.token_digest).where(
+        Session.token_digest == func.any(bindparam("sought", type_=ARRAY(LargeBinary())))
+    )
+    patch.setattr(sessions, "OF_TOKENS", str(of_tokens.compile(dialect=asyncpg.dialect())))
     # Who waits for events is looked at again, by the session.
     patch.setattr(sessions, "_BY_IDS", known.where(Session.id == func.any(bindparam("sought", type_=ARRAY(Uuid())))))
 

@@ -11,18 +11,33 @@ import pytest
 from sqlalchemy import text
 
 from app.access import agreements, approvals, rights, terminals
+from app.audit import entries, erasures
 from app.database import Database
 from app.errors import NotPermitted, Refusal
 from app.events import record
 from app.events.record import Report
 from app.ids import new_id
-from app.registry import cameras, sources
+from app.registry import asset_register, camera_register, cameras, controls, life, outages, sources
+from app.registry.imports import jobs
+from app.reports import provisions, searches
+from app.reports.reviews import conflicts
+from app.reports.reviews import deciding as reviewing
+from app.reports.reviews import reading as reviews
+from app.reports.subject_requests import deciding, receiving
+from app.reports.subject_requests import reading as requests
 from app.streams import grants, manifests, revocations, tours, walls
+from app.streams.onvif import probe as probing
+from app.streams.ptz import leases
+from app.streams.reach import losses
 from tests import actors, factories
 from tests.attacks.attack import Attack, against_the_house, without_its_guard
 from tests.attacks.town import EMERGENCY, INVESTIGATION, Town, Visitor
+from tests.registry.import_tables import csv_text, lines
+from tests.reports.past import MONTH
+from tests.reports.town import usb
 
 STEP = {"seconds": 30}
+NOWHERE = "http://127.0.0.1:9/"
 
 
 @dataclass
@@ -34,7 +49,8 @@ class Neighbours:
     people: dict[str, Visitor]
 
     async def call(self, who: str, method: str, path: str, body: Any = None) -> httpx.Response:
-        return await self.town.client.request(method, path, json=body, headers=self.people[who].headers)
+        headers = {**self.people[who].headers, "If-Match": '"1"'}  # for what is amended; elsewhere it is nothing
+        return await self.town.client.request(method, path, json=body, headers=headers)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +91,35 @@ async def neighbours(town: Town) -> Neighbours:
             await actors.actor_of(base, operator.person),
             Report(kind="analytic.fire", source="vms", source_key="1", subject_kind="cameras", subject_id=camera),
         )
+    auditor = await town.signed_in(await factories.person(base, there, "auditor"))
+    area = await factories.area(base)
+    order = new_id()
+    await town.sql(
+        "INSERT INTO erasure_orders (id, agency_id, user_id, appointment_id, basis, document_number, selection, indexes)"
+        " VALUES ($1, $2, $3, $4, 'x', '1', '{}', ARRAY[0])",
+        order, there, admin.person.user_id, admin.person.appointment_id,
+    )  # fmt: skip
+    street = f"/v1/cameras/{camera}"
+    for method, path, body in (("PATCH", street, {"ptz": True}), ("PUT", f"{street}/control", {"url": NOWHERE})):
+        assert (await client.request(method, path, json=body, headers=admin.headers)).status_code < 300
+    turned = {"grant_id": str(wall), "purpose": EMERGENCY["purpose"]}
+    sent = await client.post("/v1/imports", content=csv_text(lines(1)).encode(), headers=admin.headers)
+    loss = new_id()
+    await town.sql("INSERT INTO losses (id, owner_agency_id, event_id) VALUES ($1, $2, $1)", loss, there)
+    await town.sql("INSERT INTO loss_members (loss_id, camera_id, lost_at) VALUES ($1, $2, now())", loss, camera)
     things = {
+        "assets": await made(admin, "/v1/assets", {"name": "bell", "kind": "bell", "lat": 37.5, "lon": 127.0}, "id"),
+        "poles": await made(admin, "/v1/assets", {"name": "pole", "kind": "pole", "lat": 37.5, "lon": 127.0}, "id"),
+        "outages": await made(admin, f"{street}/outages", {"kind": "planned"}, "id"),
+        "sites": await town.sql("SELECT site_id FROM camera_positions WHERE id = $1", camera),
+        "ptz_leases": await made(operator, f"{street}/ptz-leases", turned, "id"),
+        "imports": UUID(sent.json()["id"]), "losses": loss,
+        "provisions": await made(admin, "/v1/provisions", usb(camera_ids=[str(camera)]), "id"),
+        "reviews": await made(auditor, "/v1/reviews", {"month": str(MONTH)}, "id"),
+        "subject_requests": await made(admin, "/v1/subject-requests", REQUEST, "id"),
+        "conflict_areas": await made(operator, "/v1/conflict-areas", {"area_id": str(area), "reason": "home"}, "id"),
+        "erasure_orders": order,
+        "audit_entries": await town.sql("SELECT entry_id FROM grants WHERE id = $1", wall),
         "cameras": camera, "agencies": there, "users": operator.person.user_id, "agreements": agreement,
         "grants": (await town.granted(room, camera)).id, "walls": wall, "manifests": manifest, "events": rung.id,
         "tours": await made(lead, "/v1/tours", {"name": "t", "steps": [asked | STEP]}, "id"),
@@ -125,6 +169,108 @@ CASES: dict[str, Case] = {
     "an agreement withdrawn": ("agency_head", "POST", "/v1/agreements/{id}/withdrawal", {"reason": "x"}, "agreements"),
 }  # fmt: skip
 
+# What officials keep, next door.
+REQUEST = {
+    "name": "홍길순", "contact": "010", "place": "공원", "period_from": "2026-09-01T12:00:00+09:00",
+    "period_to": "2026-09-01T13:00:00+09:00",
+}  # fmt: skip
+SEARCH = "/v1/reports/accesses/searches"
+CASES |= {
+    "a camera as a feature": ("operator", "GET", "/v1/ogc/collections/cameras/items/{id}", None, "cameras"),
+    "an entry's leaf": ("auditor", "GET", "/v1/audit/entries/{id}/leaf", None, "audit_entries"),
+    "a provision": ("admin", "GET", "/v1/provisions/{id}", None, "provisions"),
+    "a provision amended": ("admin", "PATCH", "/v1/provisions/{id}", {"note": "xx", "place": "x"}, "provisions"),
+    "a live view's provision amended": ("admin", "PATCH", "/v1/provisions/{id}", {"note": "xx", "place": "x"}, "grants"),
+    "a provision of a camera": ("admin", "POST", "/v1/provisions", usb(camera_ids=["{id}"]), "cameras"),
+    "accesses of a camera": ("shift_lead", "POST", SEARCH, {"camera_id": "{id}", "reason": "x"}, "cameras"),
+    "accesses of a person": ("auditor", "POST", SEARCH, {"user_id": "{id}", "reason": "x"}, "users"),
+    "a review": ("auditor", "GET", "/v1/reviews/{id}", None, "reviews"),
+    "a review's findings": ("auditor", "GET", "/v1/reviews/{id}/findings", None, "reviews"),
+    "a review's document": ("auditor", "GET", "/v1/reviews/{id}/document", None, "reviews"),
+    "a review assigned": ("admin", "PUT", "/v1/reviews/{id}/officer", {"user_id": "{own}"}, "reviews"),
+    "a finding answered": ("auditor", "PUT", "/v1/reviews/{id}/findings/1/answer", {"answer": "in_order"}, "reviews"),
+    "a review signed": ("auditor", "POST", "/v1/reviews/{id}/signature", {"statement": "x"}, "reviews"),
+    "a conflict ended": ("operator", "DELETE", "/v1/conflict-areas/{id}", None, "conflict_areas"),
+    "a request": ("admin", "GET", "/v1/subject-requests/{id}", None, "subject_requests"),
+    "a request, audited": ("auditor", "GET", "/v1/subject-requests/{id}", None, "subject_requests"),
+    "a request about a camera": (
+        "admin", "POST", "/v1/subject-requests", {**REQUEST, "camera_ids": ["{id}"]}, "cameras"
+    ),
+    "a request proved": ("admin", "PUT", "/v1/subject-requests/{id}/proof", {"how": "x"}, "subject_requests"),
+    "a request put off": (
+        "admin", "POST", "/v1/subject-requests/{id}/extension", {"days": 1, "reason": "x"}, "subject_requests"
+    ),
+    "a request decided": (
+        "admin", "POST", "/v1/subject-requests/{id}/decision", {"decision": "grant"}, "subject_requests"
+    ),
+    "a request masked": (
+        "admin", "PUT", "/v1/subject-requests/{id}/masked-copy", {"by": "x", "how": "x"}, "subject_requests"
+    ),
+    "a request closed": ("admin", "POST", "/v1/subject-requests/{id}/closing", {"outcome": "x"}, "subject_requests"),
+    "a request forgotten": ("admin", "DELETE", "/v1/subject-requests/{id}/person", None, "subject_requests"),
+    "an entry erased": (
+        "admin", "POST", "/v1/audit/erasures", {"basis": "xx", "document_number": "1", "entry_ids": ["{id}"]},
+        "audit_entries",
+    ),
+    "a person erased": (
+        "admin", "POST", "/v1/audit/erasures", {"basis": "xx", "document_number": "1", "user_id": "{id}"}, "users"
+    ),
+    "an erasure decided": (
+        "admin", "POST", "/v1/audit/erasures/{id}/decision", {"approve": True}, "erasure_orders"
+    ),
+}  # fmt: skip
+
+# The register by hand, files for it, and cameras as devices.
+NOBODY = str(UUID(int=7))
+NEW = {"name": "x", "lat": 37.5, "lon": 127.0}
+STANDING = {"cameras": "/v1/cameras/{id}", "assets": "/v1/assets/{id}"}
+CASES |= {
+    f"{things}: {name}": ("admin", method, path + rest, body, things)
+    for things, path in STANDING.items()
+    for name, method, rest, body in (
+        ("changed", "PATCH", "", {"name": "x"}),
+        ("its life", "GET", "/life", None),
+        ("a step of its life", "POST", "/life", {"status": "installed"}),
+        ("its outages", "GET", "/outages", None),
+        ("an outage of it", "POST", "/outages", {"kind": "planned"}),
+        ("the end of an outage", "POST", f"/outages/{NOBODY}/end", None),
+    )
+}
+CASES |= {
+    "all of a camera's record": ("admin", "GET", "/v1/cameras/{id}/record", None, "cameras"),
+    "an asset": ("operator", "GET", "/v1/assets/{id}", None, "assets"),
+    "a device of a camera": ("admin", "POST", "/v1/cameras/{id}/devices", {"model": "x"}, "cameras"),
+    "an outage at a camera of one's own": ("admin", "POST", "/v1/cameras/{own}/outages/{id}/end", None, "outages"),
+    "a camera replaced": ("admin", "POST", "/v1/cameras", {**NEW, "replaces_id": "{id}"}, "cameras"),
+    "a camera at a site": ("admin", "POST", "/v1/cameras", {**NEW, "site_id": "{id}"}, "sites"),
+    "a camera on a pole": ("admin", "POST", "/v1/cameras", {**NEW, "pole_id": "{id}"}, "poles"),
+    "an asset replaced": ("admin", "POST", "/v1/assets", {**NEW, "kind": "bell", "replaces_id": "{id}"}, "assets"),
+    "an asset at a site": ("admin", "POST", "/v1/assets", {**NEW, "kind": "bell", "site_id": "{id}"}, "sites"),
+    "an asset on a pole": ("admin", "POST", "/v1/assets", {**NEW, "kind": "bell", "parent_id": "{id}"}, "poles"),
+    "a bell of a camera": ("admin", "POST", "/v1/assets", {**NEW, "kind": "bell", "camera_ids": ["{id}"]}, "cameras"),
+    "a control": ("admin", "PUT", "/v1/cameras/{id}/control", {"url": NOWHERE}, "cameras"),
+    "an unsafe control": ("admin", "PUT", "/v1/cameras/{id}/control", {"url": "file:///x"}, "cameras"),
+    "a control with a bell": (
+        "admin", "PUT", "/v1/cameras/{own}/control", {"url": NOWHERE, "bell_id": "{id}"}, "assets"
+    ),
+    "a camera probed": ("admin", "POST", "/v1/cameras/{id}/probe", None, "cameras"),
+    "a proposal taken": ("admin", "POST", "/v1/cameras/{id}/proposals", {"proposal": "x"}, "cameras"),
+    "a camera turned": (
+        "operator", "POST", "/v1/cameras/{id}/ptz-leases", {"grant_id": NOBODY, "purpose": "emergency_response"},
+        "cameras",
+    ),
+    "a lease's presets": ("operator", "GET", "/v1/ptz-leases/{id}/presets", None, "ptz_leases"),
+    "a move under a lease": ("operator", "POST", "/v1/ptz-leases/{id}/moves", {"kind": "stop"}, "ptz_leases"),
+    "a lease given back": ("operator", "DELETE", "/v1/ptz-leases/{id}", None, "ptz_leases"),
+    "a lease taken back": ("shift_lead", "DELETE", "/v1/ptz-leases/{id}", None, "ptz_leases"),
+    "cameras lost together": ("operator", "GET", "/v1/losses/{id}", None, "losses"),
+    "an import": ("admin", "GET", "/v1/imports/{id}", None, "imports"),
+    "an import's findings": ("admin", "GET", "/v1/imports/{id}/findings", None, "imports"),
+    "an import applied": ("admin", "POST", "/v1/imports/{id}/apply", None, "imports"),
+    "an import undone": ("admin", "POST", "/v1/imports/{id}/undo", None, "imports"),
+    "an import cancelled": ("admin", "POST", "/v1/imports/{id}/cancel", None, "imports"),
+}  # fmt: skip
+
 
 def _filled(value: Any, **names: Any) -> Any:
     if isinstance(value, str):
@@ -155,7 +301,7 @@ def telling_apart(case: Case) -> Callable[[Neighbours], Awaitable[bool]]:
 
 # A house that says "not yours" of what exists
 
-TABLES = {"cameras": "camera_positions", "walls": "grants"}
+TABLES = {"cameras": "camera_positions", "walls": "grants", "poles": "assets"}
 
 
 def _ids(*said: Any) -> set[UUID]:
@@ -165,6 +311,8 @@ def _ids(*said: Any) -> set[UUID]:
             found.add(one)
         elif isinstance(one, list | tuple):
             found |= _ids(*one)
+        elif isinstance(one, dict):
+            found |= _ids(*one.values())
         elif hasattr(one, "__dataclass_fields__") and not hasattr(one, "capabilities"):
             found |= _ids(*(getattr(one, name) for name in one.__dataclass_fields__))
     return found
@@ -207,9 +355,54 @@ def telling_of(table: str, *functions: tuple[Any, str]) -> Callable[[pytest.Monk
     return seed
 
 
-LEAKS = {
+LEAKS: dict[str, tuple[tuple[Any, str], ...]] = {
+    "/v1/ogc/collections/cameras/items/{id}": ((cameras, "get"),),
+    "/v1/audit/entries/{id}/leaf": ((entries, "get"),),
+    **{f"{path}/life": ((life, "change"), (life, "told")) for path in STANDING.values()},
+    **{f"{path}/outages": ((outages, "begin"), (outages, "told")) for path in STANDING.values()},
+    **{f"{path}/outages/{NOBODY}/end": ((outages, "end"),) for path in STANDING.values()},
+    "/v1/cameras/{own}/outages/{id}/end": ((outages, "end"),),
+    "/v1/cameras/{id}/record": ((camera_register, "record"),),
+    "/v1/cameras/{id}/devices": ((camera_register, "mount"),),
+    "/v1/cameras": ((camera_register, "add"),),
+    "/v1/assets": ((asset_register, "add"),),
+    "/v1/assets/{id}": ((asset_register, "record"), (asset_register, "change")),
+    "/v1/cameras/{id}/control": ((controls, "put"),),
+    "/v1/cameras/{own}/control": ((controls, "put"),),
+    "/v1/cameras/{id}/probe": ((controls, "administered"),),
+    "/v1/cameras/{id}/proposals": ((probing, "accept"),),
+    "/v1/cameras/{id}/ptz-leases": ((leases, "open_lease"),),
+    "/v1/ptz-leases/{id}/presets": ((leases, "camera_of"),),
+    "/v1/ptz-leases/{id}/moves": ((leases, "camera_of"),),
+    "/v1/ptz-leases/{id}": ((leases, "give_back"),),
+    "/v1/losses/{id}": ((losses, "members"),),
+    "/v1/imports/{id}": ((jobs, "get"),),
+    "/v1/imports/{id}/findings": ((jobs, "findings"),),
+    "/v1/imports/{id}/apply": ((jobs, "ask_to_apply"),),
+    "/v1/imports/{id}/undo": ((jobs, "ask_to_undo"),),
+    "/v1/imports/{id}/cancel": ((jobs, "cancel"),),
+    "/v1/provisions": ((provisions, "record"),),
+    "/v1/provisions/{id}": ((provisions, "_get"),),
+    "/v1/reports/accesses/searches": ((searches, "accesses"),),
+    "/v1/reviews/{id}": ((reviews, "get"),),
+    "/v1/reviews/{id}/findings": ((reviews, "findings"),),
+    "/v1/reviews/{id}/document": ((reviews, "signed"),),
+    "/v1/reviews/{id}/officer": ((reviewing, "assign"),),
+    "/v1/reviews/{id}/findings/1/answer": ((reviewing, "answer"),),
+    "/v1/reviews/{id}/signature": ((reviewing, "sign"),),
+    "/v1/conflict-areas/{id}": ((conflicts, "end"),),
+    "/v1/subject-requests": ((receiving, "receive"),),
+    "/v1/subject-requests/{id}": ((requests, "get"),),
+    "/v1/subject-requests/{id}/proof": ((deciding, "prove"),),
+    "/v1/subject-requests/{id}/extension": ((deciding, "extend"),),
+    "/v1/subject-requests/{id}/decision": ((deciding, "decide"),),
+    "/v1/subject-requests/{id}/masked-copy": ((deciding, "masked"),),
+    "/v1/subject-requests/{id}/closing": ((deciding, "close"),),
+    "/v1/subject-requests/{id}/person": ((deciding, "erase"),),
+    "/v1/audit/erasures": ((erasures, "order"),),
+    "/v1/audit/erasures/{id}/decision": ((erasures, "decide"),),
     "/v1/grants": ((rights, "explain_refusal"),),
-    "/v1/cameras/{id}": ((cameras, "get"),),
+    "/v1/cameras/{id}": ((cameras, "get"), (camera_register, "change")),
     "/v1/cameras/{id}/source": ((sources, "put"),),
     "/v1/cameras/{id}/showings": ((manifests, "who_saw"),),
     "/v1/approvals": ((approvals, "ask"),),
@@ -247,3 +440,28 @@ async def test_without_its_guard_it_falls(
     attack: Attack, neighbours: Neighbours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await attack.got_through(neighbours, monkeypatch)
+
+
+# Doors with an id that are tried elsewhere, or where there is nothing to hide.
+NOT_TRIED = {
+    "/v1/webhooks/": "test_foreign_webhooks_do_not_exist",
+    "/v1/event-sources/": "test_another_institution_binds_and_sees_and_ends_nothing_here",
+    "/v1/events/": "test_strangers_learn_nothing_of_an_alarm",
+    "/v1/agencies/": "whoever is signed in may know which agencies there are",
+    "/v1/agency-groups/": "and which groups of them",
+    "/v1/areas/": "and which areas",
+    "/v1/reports/publications/": "they are public by law",
+}
+
+
+async def test_every_door_with_an_id_is_tried(neighbours: Neighbours) -> None:
+    paths = (await neighbours.town.client.get("/openapi.json")).json()["paths"]
+    doors = {(method.upper(), path) for path, said in paths.items() for method in said if "_id}" in path}
+    tried = {(method, path.partition("?")[0]) for _, method, path, _, _ in CASES.values()}
+    missing = {
+        (method, path)
+        for method, path in doors
+        if not any(way == method and re.fullmatch(re.sub(r"\{[a-z_]+\}", "[^/]+", path), one) for way, one in tried)
+    }
+    assert {door for door in missing if not door[1].startswith(tuple(NOT_TRIED))} == set()
+    assert all(any(path.startswith(room) for _, path in missing) for room in NOT_TRIED)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app import fanout, main, transports
+from app import answers, fanout, transports
 from app.fanout import LiveListener
 from app.routers import grants as door
 from app.streams import grants, limits, views
@@ -56,7 +56,7 @@ TOO_MUCH = (
 
 
 def taking_as_much_as_comes(patch: pytest.MonkeyPatch) -> None:
-    route = next(one for one in door.router.routes if getattr(one, "path", "") == "/v1/grants")
+    route = next(one for one in door.footage.routes if getattr(one, "path", "") == "/grants")
     kind = type(route.body_field)  # type: ignore[attr-defined]
     real = kind.validate
 
@@ -88,7 +88,7 @@ async def bodies_without_end(town: Town) -> list[str]:
 
 
 def reading_all_of_it(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(main, "bounded", lambda receive: receive)
+    patch.setattr(answers, "bounded", lambda receive, _most: receive)
 
 
 async def heads_without_end(town: Town) -> list[str]:

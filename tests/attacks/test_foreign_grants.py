@@ -19,7 +19,7 @@ from app.errors import GrantEnded
 from app.keys import Keys
 from app.models import Grant
 from app.routers import grants as door
-from app.streams import grants, limits, revocations, urls, views
+from app.streams import grants, limits, reasons, revocations, urls, views
 from app.streams.urls import Pass
 from app.streams.writer import Given
 from tests import factories
@@ -286,7 +286,7 @@ async def fields_that_change_the_grant(town: Town) -> list[str]:
 
 def any_field_will_do(patch: pytest.MonkeyPatch) -> None:
     """A door that forbids no field: it drops what it does not know."""
-    route = next(one for one in door.router.routes if getattr(one, "path", "") == "/v1/grants")
+    route = next(one for one in door.footage.routes if getattr(one, "path", "") == "/grants")
     kind = type(route.body_field)  # type: ignore[attr-defined]
     real = kind.validate
 
@@ -357,11 +357,11 @@ def believing_in_every_alarm(patch: pytest.MonkeyPatch) -> None:
         asked = replace(request, purpose="", basis=grants.OWN_USE)
         return await grants._by_reason(database, writer, actor, asked, request.camera_ids, seconds)
 
-    async def check_alarm(*_: Any) -> None:
-        pass
+    async def check_alarm(*_: Any) -> str:
+        return ""
 
     patch.setattr(grants, "_by_alarm", by_alarm)
-    patch.setattr(grants, "_check_alarm", check_alarm)
+    patch.setattr(reasons, "_alarm", check_alarm)
 
 
 OTHERS = (

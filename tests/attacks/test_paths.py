@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from app import main
+from app import answers
 from app.streams import urls
 from app.streams.embedded.hls import Playlist
 from tests.attacks import raw
@@ -49,13 +49,13 @@ async def paths_in_other_spellings(town: Town) -> list[str]:
 
 def routing_what_is_normalised(patch: pytest.MonkeyPatch) -> None:
     """As products do that judge one path and serve another (such as CVE-2026-34908)."""
-    real = main.Observed.__call__
+    real = answers.Observed.__call__
 
     async def call(observed: Any, scope: Any, receive: Any, send: Any) -> None:
         path = posixpath.normpath(unquote(scope["path"])).replace("//", "/")
         await real(observed, {**scope, "path": path}, receive, send)
 
-    patch.setattr(main.Observed, "__call__", call)
+    patch.setattr(answers.Observed, "__call__", call)
 
 
 async def tokens_in_other_spellings(town: Town) -> list[str]:

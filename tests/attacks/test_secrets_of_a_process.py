@@ -14,7 +14,7 @@ from tests import factories
 from tests.attacks.town import CAMERA_PASSWORD, HERE, Town
 from tests.processes import children, command, free_port, service
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 GATEWAY_PASSWORD = "canary-of-the-gateway"
 # Python runs this before anything else, in every process that finds it.
 CHATTERING = "import app.logs\napp.logs.without_secrets = lambda text: text\n"

@@ -174,6 +174,15 @@ async def test_every_month_to_come_has_its_partitions_closed_to_the_application(
         "SELECT c.relname AS name, has_table_privilege('gwanje_app', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE') AS open"
         " FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relkind = 'r'"
     )
+    references = await superuser.fetch(
+        "SELECT k.conrelid::regclass::text AS of, k.confrelid::regclass::text AS to, k.convalidated AS holds"
+        " FROM pg_constraint k JOIN pg_inherits i ON i.inhrelid = k.confrelid"
+        " WHERE k.contype = 'f' AND i.inhparent = 'audit_entries'::regclass"
+    )
     await superuser.close()
     assert len(partitions) == 4 * (7 + 1)
     assert [row["name"] for row in partitions if row["open"]] == []
+    for table in ("grants", "views"):  # none stands without its entry, which is of the same month
+        months = {row["name"].removeprefix(table) for row in partitions if row["name"].startswith(table)}
+        found = {(row["of"], row["to"], row["holds"]) for row in references if row["of"].startswith(table)}
+        assert found == {(table + month, f"audit_entries{month}", True) for month in months}

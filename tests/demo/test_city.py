@@ -192,8 +192,6 @@ def test_most_streams_are_around_the_place(city: City) -> None:
 
 # Loading
 
-together = pytest.mark.xdist_group("city")  # one process loads the city for these
-
 
 @pytest.fixture(scope="module")
 async def loaded(databases: Any, city: City, keys: Keys) -> AsyncIterator[tuple[Database, Settings, Demo]]:
@@ -222,7 +220,6 @@ async def signed_in(base: Database, demo: Demo, kind: str) -> SignedIn:
     return found
 
 
-@together
 async def test_everything_arrives(loaded: Any, city: City) -> None:
     base, _, _ = loaded
     expected = {
@@ -242,7 +239,6 @@ async def test_everything_arrives(loaded: Any, city: City) -> None:
     assert not await is_empty(base)
 
 
-@together
 async def test_rights_are_as_agreed(loaded: Any, city: City) -> None:
     base, _, demo = loaded
     owned = Counter(site.owner for site in city.sites for _ in site.cameras)
@@ -263,7 +259,6 @@ async def test_rights_are_as_agreed(loaded: Any, city: City) -> None:
         assert (await signed_in(base, demo, kind)).actor.role == role
 
 
-@together
 async def test_what_it_remembers_is_for_its_owner_alone(loaded: Any, city: City, keys: Keys) -> None:
     base, settings, demo = loaded
     for name in ("demo.json", "demo-cameras.json"):
@@ -282,7 +277,6 @@ async def test_what_it_remembers_is_for_its_owner_alone(loaded: Any, city: City,
             assert sources.unseal(keys, stream.camera_id, "live", "main", sealed) == rig.url(camera)
 
 
-@together
 async def test_a_city_is_loaded_once(loaded: Any, city: City, keys: Keys) -> None:
     base, settings, demo = loaded
     with pytest.raises(Conflict):

@@ -1,14 +1,17 @@
 """What all drills share: a home that PostgreSQL can reach, and a way to tell what was measured."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from app.settings import Settings
+from tests.processes import Service, service
 
 Tell = Callable[..., None]
+Crew = Callable[[int], Awaitable[Service]]
 
 
 @pytest.fixture
@@ -24,6 +27,24 @@ def kept(home: Path, settings: Settings) -> Path:
     """A home with the deployment key of this test process, for services on its database."""
     (home / "secret.key").write_bytes(settings.secret_key)
     return home
+
+
+@pytest.fixture(scope="module")
+async def crew(shared_home: Path, settings: Settings, database_url: str) -> AsyncIterator[Crew]:
+    """`gwanje serve` with so many workers on the database of this test process; started once for a file's drills."""
+    running: dict[int, Service] = {}
+    async with AsyncExitStack() as stack:
+
+        async def of(workers: int) -> Service:
+            if workers not in running:
+                home = Path(tempfile.mkdtemp(prefix="crew-", dir=shared_home.parent))
+                (home / "secret.key").write_bytes(settings.secret_key)
+                made = service(home, workers=workers, GWANJE_DATABASE_URL=database_url, GWANJE_LOG_LEVEL="warning")
+                running[workers] = await stack.enter_async_context(made)
+            await running[workers].ready()
+            return running[workers]
+
+        yield of
 
 
 @pytest.fixture

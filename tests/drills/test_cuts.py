@@ -14,7 +14,7 @@ from tests.drills.conftest import Tell
 from tests.drills.proxy import proxy, to_port
 from tests.processes import service
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(

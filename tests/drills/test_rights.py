@@ -33,7 +33,7 @@ from tests.drills.town import Town
 from tests.factories import Person
 from tests.processes import service
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 GRACE_SECONDS = 1.0
 AWAITED = 4.0  # seconds from the beginning until the rights that lapse by themselves do

@@ -52,7 +52,7 @@ def test_events_and_bytes_are_held_until_they_are_written(monkeypatch: pytest.Mo
     monkeypatch.setattr(intake, "MOST_BYTES", 100)
     monkeypatch.setattr(intake, "RESERVED_EVENTS", 2)
     monkeypatch.setattr(intake, "RESERVED_BYTES", 20)
-    taking = Intake(1)
+    taking = Intake()
     for events, size in ((11, 0), (0, 101)):
         with pytest.raises(Overloaded), taking.holding(events, size):
             pass
@@ -69,22 +69,6 @@ def test_events_and_bytes_are_held_until_they_are_written(monkeypatch: pytest.Mo
     with pytest.raises(ZeroDivisionError), taking.holding(10, 100):
         _ = 1 / 0
     assert (taking.events, taking.bytes) == (0, 0)
-
-
-async def test_a_turn_is_waited_for_and_not_for_ever_and_an_emergency_has_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(intake, "TURN_SECONDS", 0.05)
-    taking = Intake(1)
-    async with taking.turn(urgent=False):
-        with pytest.raises(Overloaded):
-            async with taking.turn(urgent=False):
-                pass
-        async with taking.turn(urgent=True), taking.turn(urgent=True):
-            pass
-    for _ in range(3):  # whoever waited in vain has taken no turn with it
-        async with taking.turn(urgent=False):
-            pass
 
 
 # At the door
@@ -124,12 +108,12 @@ async def test_while_too_many_wait_for_a_position_nothing_is_written(
     client: httpx.AsyncClient, database: Database, system: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "MOST_WAITING", 600)  # others' alarms are told again meanwhile, at most 100 at once
-    monkeypatch.setattr(intake, "LOOK_SECONDS", 0.05)
-    await asyncio.sleep(0.1)  # what was seen before is forgotten
+    monkeypatch.setattr(intake, "LOOK_SECONDS", 0.5)
+    await asyncio.sleep(0.6)  # what was seen before is forgotten
     async with database.begin() as session:
         await session.execute(text("SELECT head FROM ledger_lock('events')"))  # nothing is numbered while this lasts
         assert (await client.post("/v1/events", json=[cloud() for _ in range(601)], headers=system)).status_code == 202
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.6)
         one, pressed = cloud(), cloud("bell.pressed")
         for _ in range(2):  # seen, and remembered
             check_refused(await client.post("/v1/events", json=one, headers=system))

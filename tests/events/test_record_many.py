@@ -248,9 +248,11 @@ async def test_the_ledger_and_the_conditions_agree_after_any_storm(town: Town) -
                 for _ in range(generator.randint(1, 6))
             ]  # fmt: skip
             await town.write(*some)
+            sequencer.poke()
             await asyncio.sleep(0)
 
-    numbering = asyncio.create_task(Sequencer(town.database, ledger.EVENTS).run())
+    sequencer = Sequencer(town.database, ledger.EVENTS)
+    numbering = asyncio.create_task(sequencer.run())
     await asyncio.gather(*(writer() for _ in range(6)))
     numbering.cancel()
     folded = {f"cameras/{event.subject_id}": (event.id, event.kind == "camera.lost") for event in await town.numbered()}

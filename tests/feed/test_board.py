@@ -16,11 +16,12 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from app.database import Database
 from app.events.catalogue import KINDS, TYPE_PREFIX
+from app.feed import board
 from app.ids import new_id
 from app.models import Area
 from tests import factories
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 T = TypeVar("T")
 Event = Mapping[str, Any]
@@ -29,6 +30,12 @@ State = dict[str, dict[Any, Any]]
 KINDS_USED = (
     "bell.pressed", "analytic.fight", "camera.lost", "camera.restored", "incident.opened", "incident.closed",
     "incident.updated", "crowd.caution", "crowd.serious", "crowd.cleared",
+)  # fmt: skip
+HERE, ELSEWHERE = 37.5, 37.6  # degrees of latitude
+WISHES: tuple[dict[str, Any], ...] = (
+    {}, {}, {"min_severity": "warning"}, {"min_severity": "emergency"},
+    {"kinds": ["camera.moved", "camera.lost", "crowd.caution", "bell.pressed"]},
+    {"near": {"lat": HERE, "lon": 127.0, "radius_m": 1000}},
 )  # fmt: skip
 MANY = 100  # examples, of which the ordinary tests take fewer, always the same
 CLOSING = ("real", "false", "duplicate")
@@ -135,7 +142,7 @@ class Scene:
         self.database, self.client = database, client
         self.feed = base_url.replace("http", "ws") + "/v1/feed"
         self.alarms: list[str] = []
-        self.watchers: list[tuple[str, Watcher]] = []
+        self.watchers: list[tuple[str, Watcher, Mapping[str, Any]]] = []
         self.incidents = [str(uuid4()), str(uuid4())]
         self.headers: dict[str, dict[str, str]] = {}
 
@@ -149,8 +156,8 @@ class Scene:
                 insert(Area).values(id=area, code_system="local", code=area.hex, kind="event", name="공원")
             )
         self.cameras = [
-            await factories.camera(self.database, district, area_ids=(area,)),
-            await factories.camera(self.database, district),
+            await factories.camera(self.database, district, latitude=HERE, area_ids=(area,)),
+            await factories.camera(self.database, district, latitude=ELSEWHERE),
         ]
         await factories.agreement(self.database, district, police, verbs=("locate",), area_ids=[area])
         for who, agency, role in (
@@ -162,13 +169,20 @@ class Scene:
             )
         return self
 
-    async def report(self, kind: str, camera: int | None, incident: int | None, zone: str, *, exercise: bool) -> str:
+    async def report(
+        self, kind: str, camera: int | None, incident: int | None = None, zone: str = "", *, exercise: bool = False,
+        severity: str | None = None, restriction: str = "", latitude: float = HERE,
+    ) -> str:  # fmt: skip
         event: dict[str, Any] = {
             "specversion": "1.0", "id": uuid4().hex, "source": "board", "type": TYPE_PREFIX + kind,
-            "exercise": exercise, "data": {"zone": zone} if zone else {},
+            "exercise": exercise, "restriction": restriction, "data": {"zone": zone} if zone else {},
         }  # fmt: skip
+        if severity is not None:
+            event["severity"] = severity
         if camera is not None:
             event["subject"] = f"cameras/{self.cameras[camera]}"
+        else:
+            event["data"]["location"] = {"lat": latitude, "lon": 127.0}
         if incident is not None:
             event["incident"] = self.incidents[incident]
         response = await self.client.post("/v1/events", json=event, headers=self.headers["system"])
@@ -198,7 +212,7 @@ class Scene:
         """What the watcher has is what a newcomer is told, once both have heard of the same moment."""
         for _ in range(3):  # alarms are told again in the meantime, by the clock
             if who != "nobody":
-                await watcher.until(await self.report("camera.moved", 0, None, "", exercise=False))
+                await watcher.until(await self.report("camera.moved", 0, severity="emergency"))
             newcomer = await self.join(who, wish)
             state = newcomer.state
             await newcomer.end()
@@ -207,7 +221,7 @@ class Scene:
         assert watcher.state == state
 
     async def leave(self) -> None:
-        for _, watcher in self.watchers:
+        for _, watcher, _ in self.watchers:
             await watcher.end()
 
 
@@ -226,13 +240,23 @@ class Board(RuleBasedStateMachine):
 
     reports = st.tuples(
         st.sampled_from(KINDS_USED), st.sampled_from([0, 0, 0, 1, None]), st.sampled_from([None, None, None, 0, 1]),
-        st.sampled_from(["", "", "", "gate"]), st.booleans(),
+        st.sampled_from(["", "", "", "gate"]), st.sampled_from([None, None, "info", "alarm", "emergency"]),
+        st.sampled_from(["", "", "", "sealed"]), st.sampled_from([HERE, ELSEWHERE]),
     )  # fmt: skip
 
-    @rule(several=st.lists(reports, min_size=1, max_size=4))
-    def report_at_once(self, several: list[tuple[str, int | None, int | None, str, bool]]) -> None:
+    @rule(several=st.lists(reports, min_size=1, max_size=4), exercise=st.booleans())
+    def report_at_once(self, several: list[tuple[Any, ...]], exercise: bool) -> None:
+        async def one(
+            kind: str, camera: int | None, incident: int | None, zone: str, severity: str | None, restriction: str,
+            latitude: float,
+        ) -> None:  # fmt: skip
+            await self.scene.report(
+                kind, camera, incident, zone, exercise=exercise and camera == 1, severity=severity,
+                restriction=restriction, latitude=latitude,
+            )  # fmt: skip
+
         async def all_of_them() -> None:
-            await asyncio.gather(*(self.scene.report(*one[:4], exercise=one[4] and one[1] == 1) for one in several))
+            await asyncio.gather(*(one(*each) for each in several))
 
         self.do(all_of_them())
 
@@ -254,21 +278,21 @@ class Board(RuleBasedStateMachine):
         if self.scene.alarms:
             self.do(self.scene.lapse(self.scene.alarms[number % len(self.scene.alarms)]))
 
-    @rule(who=st.sampled_from(["owner", "partner", "partner's system", "nobody"]))
-    def come(self, who: str) -> None:
+    @rule(who=st.sampled_from(["owner", "partner", "partner's system", "nobody"]), wish=st.sampled_from(WISHES))
+    def come(self, who: str, wish: Mapping[str, Any]) -> None:
         if len(self.scene.watchers) < 4:
-            self.scene.watchers.append((who, self.do(self.scene.join(who, {}))))
+            self.scene.watchers.append((who, self.do(self.scene.join(who, wish)), wish))
 
     @rule(number=st.integers(0, 3))
     def look(self, number: int) -> None:
         if self.scene.watchers:
-            who, watcher = self.scene.watchers[number % len(self.scene.watchers)]
-            self.do(self.scene.compare(who, watcher, {}))
+            who, watcher, wish = self.scene.watchers[number % len(self.scene.watchers)]
+            self.do(self.scene.compare(who, watcher, wish))
 
     def teardown(self) -> None:
         try:
-            for who, watcher in self.scene.watchers:
-                self.do(self.scene.compare(who, watcher, {}))
+            for who, watcher, wish in self.scene.watchers:
+                self.do(self.scene.compare(who, watcher, wish))
         finally:
             self.do(self.scene.leave())
 
@@ -293,25 +317,72 @@ async def test_a_snapshot_and_what_came_since_is_the_state_of_now(
     await asyncio.to_thread(run_state_machine_as_test, board, settings=chosen)
 
 
-@pytest.mark.parametrize("wish", [{}, {"min_severity": "warning"}, {"min_severity": "alarm"}, {"kinds": ["camera.*"]}])
+Said = tuple[str, int | None, str | None, dict[str, Any]]  # a kind, of which camera, how grave, and what else
+
+
+@pytest.mark.parametrize("wish", [*WISHES[2:], {"min_severity": "alarm"}, {"kinds": ["camera.*"]}])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([("camera.lost", 0, None, {})], [("camera.restored", 0, None, {})]),
+        ([("incident.opened", 0, None, {"incident": 0})], [("incident.closed", 0, None, {"incident": 0})]),
+        ([("crowd.serious", 0, None, {})], [("crowd.caution", 0, None, {}), ("crowd.caution", 0, None, {})]),
+        ([("crowd.serious", 0, None, {})], [("crowd.cleared", 0, None, {}), ("crowd.caution", 0, None, {})]),
+        ([("camera.lost", 0, "emergency", {})], [("camera.lost", 0, "alarm", {}), ("camera.lost", 0, "info", {})]),
+        ([("camera.lost", 0, None, {})], [("camera.lost", 0, None, {"restriction": "sealed"})]),
+        (
+            [("camera.lost", 0, "emergency", {"restriction": "sealed"})],
+            [("camera.restored", 0, None, {}), ("camera.lost", 0, "info", {})],
+        ),
+        ([("incident.opened", None, None, {"incident": 0})], [("incident.closed", 0, None, {"incident": 0})]),
+        (
+            [("incident.opened", None, "emergency", {"incident": 0})],
+            [("incident.opened", None, "info", {"incident": 0, "latitude": ELSEWHERE})],
+        ),
+        (
+            [("incident.opened", None, "emergency", {"incident": 0})],
+            [
+                ("incident.closed", None, None, {"incident": 0, "latitude": ELSEWHERE}),
+                ("incident.opened", None, "info", {"incident": 0, "latitude": ELSEWHERE}),
+            ],
+        ),
+    ],
+)  # fmt: skip
 async def test_the_law_holds_for_who_wants_less(
-    database: Database, client: httpx.AsyncClient, base_url: str, wish: dict[str, Any]
-) -> None:
-    """An end is told to whoever was told of the beginning, however little it weighs by itself."""
+    database: Database, client: httpx.AsyncClient, base_url: str, wish: dict[str, Any], before: list[Said],
+    after: list[Said],
+) -> None:  # fmt: skip
+    """Who was told of a beginning is told how it goes on and ends, however little that weighs or is wanted by itself."""
     scene = await Scene(database, client, base_url).set()
-    for kind in ("camera.lost", "incident.opened"):
-        await scene.report(kind, 0, 0, "", exercise=False)
-    watcher = await scene.join("owner", wish)
-    for kind in ("camera.restored", "incident.closed"):
-        await scene.report(kind, 0, 0, "", exercise=False)
-    for _ in range(20):
-        newcomer = await scene.join("owner", wish)
-        await newcomer.end()
-        if newcomer.state == watcher.state:
-            break
-        await asyncio.sleep(0.1)
-    await watcher.end()
-    assert watcher.state == newcomer.state
+
+    async def say(all_of_it: list[Said]) -> None:
+        for kind, camera, severity, more in all_of_it:
+            await scene.report(kind, camera, severity=severity, **more)
+
+    await say(before)
+    watchers = {who: await scene.join(who, wish) for who in ("owner", "partner's system")}
+    await say(after)
+    for who, watcher in watchers.items():
+        await scene.compare(who, watcher, wish)
+        await watcher.end()
+
+
+async def test_who_heard_of_an_incident_here_and_not_elsewhere_finds_it_as_a_newcomer(
+    database: Database, client: httpx.AsyncClient, base_url: str
+) -> None:
+    """The partner sees what is reported of one area; what is said of the same incident elsewhere is not for it."""
+    scene = await Scene(database, client, base_url).set()
+    watchers = {who: await scene.join(who, {}) for who in ("owner", "partner")}
+    for kind, camera in (
+        ("incident.opened", 0), ("incident.opened", None), ("incident.closed", 1), ("incident.opened", 1),
+        ("incident.closed", 0), ("incident.closed", None),
+    ):  # fmt: skip
+        await scene.report(kind, camera, 0)
+        for who, watcher in watchers.items():
+            await scene.compare(who, watcher, {})
+    assert [bool(watcher.state["conditions"]) for watcher in watchers.values()] == [False, False]
+    for watcher in watchers.values():
+        await watcher.end()
 
 
 def test_the_fold_is_what_the_document_says() -> None:
@@ -331,3 +402,21 @@ def test_the_fold_is_what_the_document_says() -> None:
     fold(state, event("alarm.judged", regards=bell["id"], data={"verdict": "false"}))
     fold(state, event("camera.restored", subject="cameras/1"))
     assert state == empty()
+
+
+async def test_states_of_long_ago_are_forgotten(database: Database, client: httpx.AsyncClient, base_url: str) -> None:
+    scene = await Scene(database, client, base_url).set()
+    for camera in (0, 1):
+        await scene.report("camera.lost", camera)
+    subjects = [f"cameras/{camera}" for camera in scene.cameras]
+    async with database.begin() as session:
+        await session.execute(
+            text("UPDATE conditions SET event_at = now() - CAST('9 days' AS interval) WHERE subject = :subject"),
+            {"subject": subjects[0]},
+        )
+    async with database.begin() as session:
+        await board.forget(session)
+        left = await session.scalars(
+            text("SELECT subject FROM conditions WHERE subject = ANY(:all)"), {"all": subjects}
+        )
+    assert left.all() == subjects[1:]

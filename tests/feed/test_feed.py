@@ -285,7 +285,7 @@ async def test_long_polling_waits_and_goes_on(client: httpx.AsyncClient, town: T
 
 async def test_a_listener_that_never_reads_holds_nobody(base_url: str, town: Town, operator: dict[str, str]) -> None:
     async with (
-        connect(base_url.replace("http", "ws") + "/v1/feed", max_queue=1) as stalled,
+        connect(base_url.replace("http", "ws") + "/v1/feed", max_queue=1, close_timeout=0) as stalled,
         feed(base_url, operator) as quick,
     ):
         token = operator["Authorization"].removeprefix("Bearer ")

@@ -33,7 +33,7 @@ def member(actor: Actor | None = None, *scopes: Scope) -> Member:
 
 def row(**changes: Any) -> dict[str, Any]:
     return {
-        "kind": "bell.pressed", "regards_kind": "", "severity": 4, "area_ids": [AREA], "incident_id": None,
+        "kind": "bell.pressed", "regards_kind": "", "severity": 4, "gravity": None, "area_ids": [AREA], "incident_id": None,
         "camera_id": None, "subject_id": None, "latitude": 37.5, "longitude": 127.0, "owner_agency_id": AGENCY,
         "installation_purposes": [], "restriction": "",
     } | changes  # fmt: skip

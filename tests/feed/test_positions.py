@@ -1,4 +1,4 @@
-"""Positions: opaque, the same for all, told from forged ones and from those of another log."""
+"""Positions: opaque, telling nothing even by changing, told from forged ones and from those of another log."""
 
 import base64
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from app.feed.positions import Positions
 from app.keys import Keys
 
-numbers = st.integers(0, 2**62)
+numbers = st.integers(0, 2**48 - 1)
 epochs = st.integers(-(2**63), 2**63 - 1)
 KEYS = Keys(b"k" * 32)
 
@@ -35,6 +35,14 @@ def test_a_changed_bit_makes_it_worthless(number: int, bit: int) -> None:
     block = bytearray(base64.urlsafe_b64decode(written + "=="))
     block[bit // 8] ^= 1 << bit % 8
     assert Positions(KEYS, 5).read(base64.urlsafe_b64encode(block).decode().rstrip("=")) is None
+
+
+@given(epochs, numbers)
+def test_how_far_one_was_brought_is_written_anew_each_time(epoch: int, number: int) -> None:
+    positions = Positions(KEYS, epoch)
+    marks = {positions.mark(number) for _ in range(20)}
+    assert len(marks) > 15, "who sees that it changes learns nothing"
+    assert {positions.read(mark) for mark in marks} == {number}
 
 
 def test_neighbours_have_nothing_in_common() -> None:

@@ -78,7 +78,7 @@ async def test_a_bow_tie_is_mended_and_said_so(database: Database) -> None:
         (feature("x4", "모르는 꼴", kind="Circle"), "geometry unusable"),
         (feature("x5", "글자", [("a", "b")]), "geometry unusable"),  # type: ignore[list-item]
         (feature("x6", "두 점", [(127, 37), (127, 38)]), "geometry unusable"),
-        (feature("x7", "줄", *square(127, 37)[:3], kind="LineString"), "not a polygon"),  # type: ignore[arg-type]
+        (feature("x7", "점", 127.0, 37.0, kind="Point"), "not a polygon"),  # type: ignore[arg-type]
         (feature("x8", "빈 다각형"), "not a polygon"),
         (feature("x9", "미터", square(953_000, 1_950_000, 500)), "not degrees"),
         (feature("xa", "뒤바뀜", square(37, 127)), "not degrees"),
@@ -198,21 +198,36 @@ def test_the_locator_agrees_with_asking_every_polygon() -> None:
         parent = dice.choice(rows)[0] if rows and dice.random() < 0.5 else None
         boundary = shapely.geometry.mapping(ring) if number else None  # the first has no polygon
         rows.append((new_id(), parent, "park", f"{number}", boundary))
-    parents = {row[0]: row[1] for row in rows}
+    parents, bounded = {row[0]: row[1] for row in rows}, {row[0] for row in rows if row[4]}
     places = [(dice.uniform(126.9, 128.1), dice.uniform(36.9, 38.1)) for _ in range(500)]
     locator = Locator(rows)
     held = locator.locate([place[0] for place in places], [place[1] for place in places])
     for place, found in zip(places, held, strict=True):
+        holding = {
+            row[0] for row in rows if row[4] and shapely.geometry.shape(row[4]).intersects(shapely.Point(place))
+        }  # fmt: skip
         expected: set[UUID | None] = set()
-        for area_id, _, _, _, boundary in rows:
-            if boundary and shapely.geometry.shape(boundary).intersects(shapely.Point(place)):
-                above: UUID | None = area_id
-                while above is not None:
-                    expected.add(above)
-                    above = parents[above]
+        for area_id in holding:
+            above: UUID | None = area_id
+            while above is not None and (above in holding or above not in bounded):
+                expected.add(above)
+                above = parents[above]
         assert set(found) == expected
         assert len(found) == len(set(found))
     assert Locator([]).locate([127.0, 128.0], [37.0, 37.0]) == [[], []]
     assert locator.locate([], []) == []
     assert locator.name([rows[3][0]], "park") == "3"
     assert locator.name([rows[3][0]], "sigungu") is None
+
+
+def test_a_simplified_neighbourhood_does_not_put_a_camera_into_two_districts() -> None:
+    east, west, dong = new_id(), new_id(), new_id()
+    locator = Locator(
+        [
+            (east, None, "sigungu", "동구", shapely.geometry.mapping(shapely.box(127.1, 37, 127.2, 37.1))),
+            (west, None, "sigungu", "서구", shapely.geometry.mapping(shapely.box(127.0, 37, 127.1, 37.1))),
+            (dong, east, "neighbourhood", "동동", shapely.geometry.mapping(shapely.box(127.09, 37, 127.15, 37.1))),
+        ]
+    )
+    beside, within = locator.locate([127.095, 127.12], [37.05, 37.05])
+    assert (beside, set(within)) == ([west], {dong, east})

@@ -51,6 +51,7 @@ def test_a_good_row_has_no_findings(tmp_path: Path) -> None:
         "longitude": 127.02790456,
         "data_date": date(2024, 5, 20),
         "quarantined": False,
+        "deleted": False,
     }
 
 

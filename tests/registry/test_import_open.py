@@ -10,7 +10,8 @@ import python_calamine
 
 from app.errors import Malformed, TooLarge, UnusableFile
 from app.registry.imports import open_table, sniff
-from app.registry.imports.layouts import CAMERAS, match, plain, positions
+from app.registry.imports.kinds import KINDS, plain
+from app.registry.imports.layouts import match, positions
 from tests.registry.import_tables import (
     GOOD,
     SEOUL,
@@ -74,8 +75,9 @@ def test_of_two_columns_that_fit_the_standard_one_is_taken() -> None:
     assert "phone" in layout.absent
 
 
-def test_no_header_belongs_to_two_fields() -> None:
-    headers = [plain(header) for names in CAMERAS.headers.values() for header in set(map(plain, names))]
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_no_header_belongs_to_two_fields(kind) -> None:
+    headers = [plain(header) for names in kind.headers.values() for header in set(map(plain, names))]
     assert len(headers) == len(set(headers))
 
 

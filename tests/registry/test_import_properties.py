@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from app.errors import UnusableFile
 from app.registry.imports import open_table, read_sites
-from app.registry.imports.text import clean, is_clean
+from app.registry.imports.text import clean, is_clean, undefused
 from tests.registry.import_tables import SEOUL, STANDARD_18, csv_text, everything, line, lines, stored, xlsx, zipped
 
 # Letters that CP949 has, too.
@@ -72,11 +72,12 @@ def test_every_row_is_counted_once(folder: Path, rows) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(words=st.lists(st.tuples(HANGUL, st.sampled_from(["\n", "\r\n", "\r"]), HANGUL), min_size=1, max_size=8))
+@example(words=[("'", "\n", "")])  # an apostrophe before a line break is the mark of a defused cell, not its text
 def test_line_breaks_inside_quotes_keep_the_rows(folder: Path, words) -> None:
     table = [line(관리번호=str(index), 촬영방면정보="".join(each)) for index, each in enumerate(words)]
     sites, *_ = everything(csv_text(table), folder)
     assert [site.management_number for site in sites if site] == [str(index) for index in range(len(words))]
-    assert [site.direction_text for site in sites if site] == [clean("".join(each))[0] for each in words]
+    assert [site.direction_text for site in sites if site] == [clean(undefused("".join(each)))[0] for each in words]
 
 
 @settings(deadline=None, max_examples=300)

@@ -75,7 +75,9 @@ def test_text_is_made_one_line_of_composed_letters() -> None:
     ("text", "code"),
     [
         ("햇살공원 화장실", "private_place"),
-        ("햇살공원 탈의실 내부", "private_place"),
+        ("햇살공원 탈의실 내부", "private_place_inside"),
+        ("새솔동 화장실 안", "private_place_inside"),
+        ("새솔동 화장실 안내판", "private_place"),
         ("햇살공원 화장실 앞", "private_place_nearby"),
         ("입구 화장실", "private_place_nearby"),
         ("햇살공원", ""),

@@ -79,7 +79,9 @@ async def grant(client: httpx.AsyncClient, who: dict[str, str], camera: UUID, **
 
 async def acts(database: Database, approval_id: str) -> list[str]:
     async with database.begin() as session:
-        query = select(AuditEntry.act).where(AuditEntry.subject_id == approval_id).order_by(AuditEntry.at)
+        query = (
+            select(AuditEntry.act).where(AuditEntry.subject_id == approval_id).order_by(AuditEntry.at, AuditEntry.id)
+        )
         return list(await session.scalars(query))
 
 
@@ -415,3 +417,31 @@ async def test_garbage_is_refused_as_garbage(client: httpx.AsyncClient, scene: S
     assert (await client.delete("/v1/approvals/x", headers=scene.as_head)).status_code == 422
     assert (await client.delete(f"/v1/approvals/{uuid4()}", headers=scene.as_head)).status_code == 404
     assert (await client.delete(f"/v1/approvals/{approval_id}")).status_code == 401
+
+
+async def test_those_concerned_hear_of_it(client: httpx.AsyncClient, database: Database, scene: Scene) -> None:
+    """Who decides hears of a request at once, who asked hears the decision, and others nothing."""
+    desk = await sign_in(client, database, scene.district, "operator")
+    stranger = await sign_in(client, database, await factories.agency(database, "police"), "room")
+    begun = (await client.get("/v1/events", headers=desk)).json()["position"]
+    approval_id = await asked(client, scene, seconds=600)
+    withdrawn_id = await asked(client, scene)
+    assert (await client.delete(f"/v1/approvals/{withdrawn_id}", headers=scene.as_officer)).status_code == 204
+    assert (await decide(client, scene.as_head, approval_id)).status_code == 200
+    assert (await client.delete(f"/v1/approvals/{approval_id}", headers=scene.as_head)).status_code == 204
+    refused_id = await asked(client, scene)
+    assert (await decide(client, scene.as_head, refused_id, approve=False)).status_code == 200
+
+    async def heard(who: dict[str, str]) -> list[tuple[str, str]]:
+        answered = await client.get("/v1/events", params={"kind": "approval.*", "after": begun}, headers=who)
+        assert answered.status_code == 200, answered.text
+        events = [item["event"] for item in answered.json()["items"]]
+        return [(one["type"].removeprefix("kr.gwanje.approval."), one["data"]["approval_id"]) for one in events]
+
+    of_both = [("given", approval_id), ("ended", approval_id), ("refused", refused_id)]
+    of_owner = [*(("asked", one) for one in (approval_id, withdrawn_id, refused_id)), ("withdrawn", withdrawn_id)]
+    for who, told in ((desk, of_owner + of_both), (scene.as_officer, of_both), (stranger, [])):
+        async with asyncio.timeout(5):
+            while sorted(found := await heard(who)) != sorted(told):
+                assert set(found) <= set(told)
+                await asyncio.sleep(0.05)

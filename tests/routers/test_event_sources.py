@@ -73,7 +73,9 @@ async def test_a_binding_is_made_held_listed_and_ended(
     async with database.begin() as session:
         entries = (
             await session.scalars(
-                select(AuditEntry).where(AuditEntry.subject_id == UUID(source_id)).order_by(AuditEntry.at)
+                select(AuditEntry)
+                .where(AuditEntry.subject_id == UUID(source_id))
+                .order_by(AuditEntry.at, AuditEntry.id)
             )
         ).all()
     assert [(entry.act, entry.owner_agency_id) for entry in entries] == [

@@ -14,8 +14,8 @@ import imageio_ffmpeg
 import uvicorn
 from fastapi import FastAPI
 
+from app.answers import problem
 from app.errors import CameraOffline, Refusal
-from app.main import problem
 from app.routers import streams
 from app.streams.embedded.boxes import Fragment, Init, Splitter
 from app.streams.embedded.channels import Channel, Channels

@@ -39,6 +39,13 @@ def split(data: bytes, cuts: list[int]) -> list[Init | Fragment]:
     return [item for start, end in pairwise(edges) for item in splitter.feed(data[start:end])]
 
 
+def ready(init: Init) -> Splitter:
+    """A splitter that fragments come next."""
+    splitter = Splitter()
+    splitter.init = init
+    return splitter
+
+
 def test_init_and_fragments_say_what_is_in_them():
     init, *fragments = split(mp4(), [])
     assert isinstance(init, Init)
@@ -60,6 +67,29 @@ def test_any_cutting_gives_the_same(cuts: list[int]):
 
 def test_byte_by_byte_gives_the_same():
     assert split(mp4(), list(range(len(mp4())))) == split(mp4(), [])
+
+
+def test_the_commonest_fragments_are_read_at_a_glance(monkeypatch: pytest.MonkeyPatch):
+    init, *fragments = split(mp4(), [])
+    assert isinstance(init, Init)
+    glanced = [boxes._plain(one.data) for one in fragments]
+    assert [one for one in glanced if one] == [one for one in fragments if not one.starts_with_key_frame]
+    monkeypatch.setattr(boxes, "_plain", lambda _: None)
+    assert [item for one in fragments for item in ready(init).feed(one.data)] == fragments
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, boxes._PLAIN.size - 1), st.integers(0, 255))
+def test_what_is_read_at_a_glance_is_read_no_otherwise(place: int, value: int):
+    init, _, fragment, *_ = split(mp4(), [])
+    assert isinstance(init, Init)
+    assert isinstance(fragment, Fragment)
+    damaged = bytearray(fragment.data)
+    damaged[place] = value
+    glanced = boxes._plain(bytes(damaged))
+    if glanced is not None:
+        reader = ready(init)
+        assert [*reader.feed(damaged[:50]), *reader.feed(damaged[50:])] == [glanced]
 
 
 def test_one_fragment_of_many_frames():

@@ -52,7 +52,7 @@ async def ask(client: httpx.AsyncClient, who: dict[str, str], cameras: list[UUID
 
 async def entries_of(database: Database, camera: UUID) -> list[asyncpg.Record]:
     async with database.bare.acquire() as connection:
-        return await connection.fetch("SELECT * FROM audit_entries WHERE camera_id = $1 ORDER BY at", camera)
+        return await connection.fetch("SELECT * FROM audit_entries WHERE camera_id = $1 ORDER BY at, id", camera)
 
 
 async def test_a_grant_is_never_without_its_entry(client: httpx.AsyncClient, database: Database, house: House) -> None:

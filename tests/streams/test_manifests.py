@@ -83,7 +83,7 @@ class Console:
         return [{**row, "cameras": json.loads(row["intervals"])["cameras"]} for row in rows]
 
     async def unsealed(self) -> list[dict[str, Any]]:
-        rows = await self.base.bare.fetch("SELECT * FROM showings WHERE duty_id = $1 ORDER BY began_at", self.duty)
+        rows = await self.base.bare.fetch("SELECT * FROM showings WHERE duty_id = $1 ORDER BY began_at, id", self.duty)
         return [dict(row) for row in rows]
 
 
@@ -267,7 +267,7 @@ async def test_a_showing_that_goes_on_is_split_and_still_closed_by_its_gateway(b
     assert first["cameras"][str(camera)] == [[1_800_000, 1_800_000, "fmp4", "", 0]]
     assert second["cameras"][str(camera)] == [[0, 3_600_000, "fmp4", "", 0]]
     assert [(row["id"], row["began_at"]) for row in await desk.unsealed()] == [(showing, at(7200))]
-    ended = (views._END_SHOWING, showing, "client", 77, at(1800), 10_000.0)
+    ended = (views.END_SHOWING, showing, "client", 77, at(1800), 10_000.0)
     await writer.transact(lambda connection: connection.execute(*ended))
     (row,) = await desk.unsealed()
     assert (row["cause"], row["bytes"]) == ("client", 77)
@@ -283,7 +283,7 @@ async def test_an_hour_waits_for_what_a_dead_process_left_open(base: Database, w
     await base.bare.execute("INSERT INTO nodes (name, seen_at) VALUES ($1, $2)", node, at(1600.25))
     await manifests.seal(writer, LATER)
     assert await desk.manifests() == [], "it may have ended within the hour"
-    await reconcile.beat(writer, f"tests/{uuid4().hex[:8]}")
+    await reconcile.beat(base, writer, f"tests/{uuid4().hex[:8]}")
     await manifests.seal(writer, LATER)
     (manifest,) = await desk.manifests()
     assert manifest["cameras"][str(camera)] == [
@@ -523,7 +523,7 @@ async def test_who_saw_goes_through_the_index(base: Database) -> None:
         " SELECT m.id, md5(n::text)::uuid, m.hour, m.hour + interval '1 minute' FROM manifests m,"
         " generate_series(1, 100) n WHERE m.duty_id = $1", desk.duty,
     )  # fmt: skip
-    await base.bare.execute("ANALYZE manifest_cameras")
+    await base.bare.execute("ANALYZE manifests, manifest_cameras")
     async with base.begin() as session:
         statement = text("EXPLAIN " + manifests._OF_CAMERA.text)
         span = Span(datetime(2025, 1, 2, tzinfo=UTC), datetime(2025, 1, 5, tzinfo=UTC))

@@ -238,7 +238,7 @@ async def test_an_incident_that_closes_ends_its_grants_after_a_grace_or_at_once(
         acts = await session.scalars(
             select(AuditEntry.act)
             .where(AuditEntry.subject_id == mine[0], AuditEntry.act.like("grant.%"))
-            .order_by(AuditEntry.at)
+            .order_by(AuditEntry.at, AuditEntry.id)
         )
         assert acts.all() == ["grant.given", "grant.shortened", "grant.renewed", "grant.revoked"]
 

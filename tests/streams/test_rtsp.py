@@ -27,19 +27,20 @@ STREAM = b"".join(
 )
 
 
-def taken(cuts: list[int]) -> tuple[list[Message], bytes]:
-    inbound = Inbound({2: 0, 3: 1})
+def taken(cuts: list[int], channels: dict[int, int]) -> tuple[list[Message], bytes]:
+    inbound = Inbound(channels)
     items = [item for a, b in pairwise([0, *sorted(cuts), len(STREAM)]) for item in inbound.feed(STREAM[a:b])]
     return [one for one in items if isinstance(one, Message)], b"".join(one for one in items if isinstance(one, bytes))
 
 
-@given(st.lists(st.integers(0, len(STREAM)), max_size=60))
-def test_any_cutting_gives_the_messages_and_the_video_frames(cuts: list[int]):
-    messages, media = taken(cuts)
+@given(st.lists(st.integers(0, len(STREAM)), max_size=60), st.sampled_from([(0, 1), (2, 3), (2, 1)]))
+def test_any_cutting_gives_the_messages_and_the_video_frames(cuts: list[int], channels: tuple[int, int]):
+    video, reports = channels
+    messages, media = taken(cuts, {2: video, 3: reports})
     assert [(one.status, one.body) for one in messages] == [(200, b"$2345"), (401, b"")]
     assert messages[1].headers["www-authenticate"] == ["Basic", "Digest"]
-    renumbered = [b"$\0" + one[2:] for one in VIDEO]
-    assert media == b"".join([*renumbered[:4], b"$\1" + frame(1, b"report")[2:], *renumbered[4:]])
+    renumbered = [frame(video, one[4:]) for one in VIDEO]
+    assert media == b"".join([*renumbered[:4], frame(reports, b"report"), *renumbered[4:]])
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,9 @@ async def views(database: Database, camera: UUID, closed: int) -> list[View]:
     async with asyncio.timeout(10):
         while True:
             async with database.begin() as session:
-                rows = (await session.scalars(select(View).where(View.camera_id == camera).order_by(View.at))).all()
+                rows = (
+                    await session.scalars(select(View).where(View.camera_id == camera).order_by(View.at, View.id))
+                ).all()
             if sum(row.closed_at is not None for row in rows) >= closed:
                 return list(rows)
             await asyncio.sleep(0.02)

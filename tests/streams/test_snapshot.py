@@ -44,7 +44,7 @@ async def test_the_newest_key_frame_once_for_all(monkeypatch: pytest.MonkeyPatch
         await pull.stop()
         with pytest.raises(CameraOffline, match="stops"):
             await snapshots.jpeg(pull)
-        await until(lambda: set(children()) == known)
+        await until(lambda: set(children()) <= known)
 
 
 async def test_what_cannot_be_decoded_is_said():
@@ -62,7 +62,7 @@ async def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch):
         known = set(children())
         with pytest.raises(CameraOffline, match="no picture"):
             await Snapshots().jpeg(pull)
-        assert set(children()) == known
+        assert set(children()) <= known
         await pull.stop()
 
 

@@ -188,7 +188,7 @@ async def test_a_newer_player_of_the_same_url_replaces_the_older(
     await second.leave()
     async with database.bare.acquire() as connection:
         for _ in range(60):
-            rows = await connection.fetch("SELECT cause FROM views WHERE camera_id = $1 ORDER BY at", scene.camera)
+            rows = await connection.fetch("SELECT cause FROM views WHERE camera_id = $1 ORDER BY at, id", scene.camera)
             if all(row["cause"] for row in rows):
                 break
             await asyncio.sleep(0.05)

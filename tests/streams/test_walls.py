@@ -65,7 +65,7 @@ async def begin(client: httpx.AsyncClient, who: dict[str, str], *, key: str = ""
 
 
 async def entries_about(database: Database, subject: str) -> list[tuple[asyncpg.Record, dict[str, Any]]]:
-    rows = await database.bare.fetch("SELECT * FROM audit_entries WHERE subject_id = $1 ORDER BY at", UUID(subject))
+    rows = await database.bare.fetch("SELECT * FROM audit_entries WHERE subject_id = $1 ORDER BY at, id", UUID(subject))
     return [(row, json.loads(row["payload"])) for row in rows]
 
 
@@ -400,7 +400,7 @@ async def test_a_wall_plays_as_showings_and_is_cut_in_time(
     tiles = [Tile(base_url, tile) for tile in wall["cameras"]]
     async with asyncio.timeout(12):
         await asyncio.gather(*(tile.begun.wait() for tile in tiles))
-    of_wall = "SELECT * FROM showings WHERE grant_id = $1 ORDER BY began_at"
+    of_wall = "SELECT * FROM showings WHERE grant_id = $1 ORDER BY began_at, id"
     rows = await database.bare.fetch(of_wall, UUID(wall["wall_id"]))
     assert [(row["camera_id"] in center.cameras[:2], row["ended_at"]) for row in rows] == [(True, None)] * 2
     stopped = time.monotonic()
@@ -421,7 +421,8 @@ async def test_a_wall_plays_as_showings_and_is_cut_in_time(
     assert all(row["bytes"] >= sent[row["camera_id"]] > 1000 for row in closed)
     assert await database.bare.fetchval("SELECT count(*) FROM views WHERE camera_id = ANY($1)", center.cameras) == 0
     acts = await database.bare.fetch(
-        "SELECT act FROM audit_entries WHERE agency_id = $1 AND act ~ '^(wall|view|grant)' ORDER BY at", center.district
+        "SELECT act FROM audit_entries WHERE agency_id = $1 AND act ~ '^(wall|view|grant)' ORDER BY at, id",
+        center.district,
     )
     assert [row["act"] for row in acts] == ["grant.given", "wall.started", "wall.stopped"], "no entry a tile"
     again = await client.get(tiles[0].path)
@@ -444,7 +445,7 @@ async def test_the_showings_of_a_dead_process_are_closed(
             now() - interval '60 s'
         FROM grants WHERE id = $1 RETURNING id""", ticket.grant_id, uuid4(), node,
     )  # fmt: skip
-    await reconcile.beat(Writer(database, lambda: None), f"tests/{uuid4().hex[:8]}")
+    await reconcile.beat(database, Writer(database, lambda: None), f"tests/{uuid4().hex[:8]}")
     row = await database.bare.fetchrow(
         "SELECT cause, extract(epoch FROM ended_at - began_at) AS seconds FROM showings WHERE id = $1", showing
     )

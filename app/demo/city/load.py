@@ -267,6 +267,7 @@ async def _assets(session: AsyncSession, city: City, agency_ids: dict[str, UUID]
             "longitude": asset.longitude,
             "area_ids": area_ids,
             "camera_ids": list(asset.camera_ids),
+            "camera_link": "declared" if asset.camera_ids else "",
         }
         for asset, area_ids in zip(assets, where, strict=True)
     ]

@@ -211,11 +211,13 @@ class Courier:
             await leases.write(session, self._means.node, self.webhook.id, **self._come_to(), **more)
 
     async def _leave(self) -> None:
-        """The process stops: what was taken already is not to be sent again by the next one."""
-        if self._unwritten:
-            with suppress(LeaseLost, *LOST):
-                async with asyncio.timeout(1):
-                    await self._write(**FREE, next_at=func.now())
+        """The process stops: what was taken already is not to be sent again by the next one.
+
+        Always, since it may have been stopped in the midst of writing just that.
+        """
+        with suppress(LeaseLost, *LOST):
+            async with asyncio.timeout(1):
+                await self._write(**FREE, next_at=func.now())
 
     async def _rest(self) -> bool:
         """Give the webhook back as idle, unless the log has grown beyond what was looked at: then go on."""

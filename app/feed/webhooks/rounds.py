@@ -22,7 +22,7 @@ from app.feed.webhooks import addresses, leases
 from app.feed.webhooks.courier import Courier, Means
 from app.feed.webhooks.leases import LIVE, is_idle
 from app.feed.webhooks.owners import Lost, Owners
-from app.feed.webhooks.table import Table
+from app.feed.webhooks.table import Entry, Table
 from app.keys import Keys
 from app.models import Webhook
 from app.settings import Settings
@@ -73,15 +73,19 @@ class Webhooks:
                     await self._round()
                 except LOST as error:
                     self._all_changed = True
+                    self._wanted.set()
                     log.warning("webhooks wait for the database: %s", type(error).__name__)
                     await asyncio.sleep(0.5)
                 except Exception:
                     self._all_changed = True
+                    self._wanted.set()
                     log.exception("a round of webhooks failed")
                     await asyncio.sleep(TICK_SECONDS)
                 await asyncio.sleep(SPREAD_SECONDS)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(TICK_SECONDS):  # `wait_for` of Python 3.11 may lose a cancellation
+                    async with asyncio.timeout(
+                        TICK_SECONDS if self._table.entries else None
+                    ):  # `wait_for` of Python 3.11 may lose a cancellation
                         await self._wanted.wait()
                 self._wanted.clear()
         finally:
@@ -182,8 +186,12 @@ class Webhooks:
             self._rights_changed = True
             raise
         for entry in entries:
-            if isinstance(self._owners.known(entry.appointment_id), Lost):
-                self._table.owe(entry, entry.position + 1, entry.position + 1)  # its courier finds out, and says so
+            self._owe_the_lost(entry)
+
+    def _owe_the_lost(self, entry: Entry) -> None:
+        """A webhook in whose name nothing may be told gets a courier, who finds out and says so."""
+        if isinstance(self._owners.known(entry.appointment_id), Lost):
+            self._table.owe(entry, entry.position + 1, entry.position + 1)
 
     def _at_rest(self) -> list[UUID]:
         return [name for name in self._table.entries if name not in self._table.owed and name not in self._couriers]
@@ -294,10 +302,13 @@ class Webhooks:
             entry.elsewhere, entry.not_before = True, clock.monotonic() + TICK_SECONDS
             if courier.wait_seconds is not None and courier.wait_seconds < SOON_SECONDS:
                 asyncio.get_running_loop().call_later(courier.wait_seconds, self._look_for_due)
-        elif entry.done(done):
+            return
+        if entry.done(done):
             self._table.owed.pop(name, None)
         else:
             self._table.owed[name] = entry
+        self._owe_the_lost(entry)  # it may have lost its rights when its courier had already asked for them
+        if name in self._table.owed:
             self._wanted.set()
 
     def _look_for_due(self) -> None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from app.registry import codes
-from app.registry.imports.text import clean, shown, written
+from app.registry.imports.text import clean, shown, undefused, written
 from app.registry.imports.values import authority_of, count_of, day_of, month_of, pixels_of, retention_of
 
 # 구 or 군, or a 시 that is no 광역시, 특별시 or 자치시; "대전광역시 대덕구청" is labelled 대덕구.
@@ -52,7 +52,7 @@ def attributes_of(
     flaws: list[tuple[str, str, str]] = []
 
     def text(cell: Any, field: str) -> str:
-        cleaned, found = clean(written(cell))
+        cleaned, found = clean(undefused(written(cell)))
         flaws.extend((code, field, cleaned) for code in found)
         return cleaned
 
@@ -71,7 +71,7 @@ def attributes_of(
     return Attributes(
         authority_code=value(authority_of(authority), authority, "authority_code"),
         manager_name=manager_name,
-        district_label=district_label or _district_of(manager_name),
+        district_label=district_label or district_of(manager_name),
         installation_purposes=purposes,
         purpose_label=label,
         camera_count=value(count_of(count), count, "camera_count"),
@@ -92,6 +92,6 @@ def plain(words: str) -> bytes:
     return words.replace(" ", "").casefold().encode()
 
 
-def _district_of(manager_name: str) -> str:
+def district_of(manager_name: str) -> str:
     """The district that an institution's name says: the last one, for provinces come first."""
     return next(iter(reversed(_DISTRICT.findall(manager_name))), "")

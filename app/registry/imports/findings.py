@@ -33,7 +33,9 @@ CATALOGUE: Final[dict[str, Entry]] = {
     ),
     "nothing_identifying": Entry("error", "주소도 좌표도 없습니다", "neither an address nor coordinates"),
     "total_row": Entry("error", "합계 행입니다: {value}", "a row of totals, not a site: {value}"),
-    "row_marked_deleted": Entry("error", "원본에서 삭제로 표시된 행입니다", "the source marks this row as deleted"),
+    "row_marked_deleted": Entry(
+        "error", "원본에서 삭제로 표시되어 폐지됩니다", "the source marks this row as deleted: what it names retires"
+    ),
     "quote_unclosed": Entry(
         "warning", "닫히지 않은 따옴표를 글자로 읽었습니다", "an unclosed quote was read as a letter"
     ),
@@ -102,6 +104,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
     "many_cameras": Entry("note", "한 행에 카메라가 많습니다: {value}", "many cameras in one row: {value}"),
     "purpose_empty": Entry("warning", "설치목적이 비어 있습니다", "no installation purpose"),
     "purpose_unknown": Entry("warning", "알 수 없는 설치목적입니다: {value}", "unknown installation purpose: {value}"),
+    "quantity_unreadable": Entry(
+        "warning", "설치개수를 읽을 수 없어 1개로 봅니다: {value}", "quantity cannot be read; 1 assumed: {value}"
+    ),
+    "flag_unreadable": Entry("warning", "예·아니오로 읽을 수 없습니다: {value}", "neither yes nor no: {value}"),
+    "code_unknown": Entry("note", "표준에 없는 값입니다: {value}", "a value that the standard does not know: {value}"),
     "pixels_missing": Entry("note", "화소수가 없습니다", "no pixel count"),
     "pixels_zero": Entry("warning", "화소수가 0입니다", "pixel count is 0"),
     "pixels_unreadable": Entry("warning", "화소수를 읽을 수 없습니다: {value}", "pixel count cannot be read: {value}"),
@@ -109,6 +116,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
     "retention_zero": Entry("warning", "보관일수가 0입니다", "retention period is 0 days"),
     "retention_unreadable": Entry(
         "warning", "보관일수를 읽을 수 없습니다: {value}", "retention cannot be read: {value}"
+    ),
+    "private_place_inside": Entry(
+        "error",
+        "화장실·목욕실·탈의실 내부에는 설치할 수 없습니다 (개인정보 보호법 제25조제2항): {value}",
+        "no camera may stand inside a toilet, bath or changing room (PIPA 25(2)): {value}",
     ),
     "private_place": Entry(
         "warning",
@@ -119,6 +131,21 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "note",
         "화장실·목욕실 부근입니다 (가림 처리 확인): {value}",
         "beside a toilet or bath (check its privacy mask): {value}",
+    ),
+    "number_in_name": Entry(
+        "note",
+        "이름이나 주소가 관리용 번호로 시작합니다: {value}",
+        "names or addresses begin with a number of the institution's own: {value}",
+    ),
+    "institution_spellings": Entry(
+        "note",
+        "한 기관의 이름이 여러 가지로 적혀 있습니다: {value}",
+        "one institution is written in several ways: {value}",
+    ),
+    "merged_cells": Entry(
+        "warning",
+        "병합된 셀은 첫 칸만 값이 있습니다. 나머지는 비어 있는 것으로 읽었습니다: {value}",
+        "of merged cells only the first has the value; the others were read as empty: {value}",
     ),
     "free_text_spellings": Entry(
         "note", "자유 입력 항목의 표기가 다양합니다: {value}가지", "spellings of a field that is free text: {value}"

@@ -18,12 +18,15 @@ import python_calamine
 
 from app.errors import UnusableFile
 from app.registry.imports import layouts
+from app.registry.imports.findings import Finding
+from app.registry.imports.kinds import CAMERAS, AssetKind, plain
 from app.registry.imports.sniff import FileKind, sniff
 from app.registry.imports.text import shown, written
 
 DELIMITERS: Final = (",", "\t", ";")
 HEADER_WITHIN_ROWS: Final = 20
 MAX_SHEETS: Final = 10
+_BLOCK_HEADERS: Final = 3  # known headers that stand in a row more than once
 # A quoted field may go over several lines; a quote that is open for longer was a stray one.
 MAX_LINES_IN_QUOTES: Final = 40
 MAX_LETTERS_IN_QUOTES: Final = 60_000
@@ -50,6 +53,10 @@ class Table(ABC):
     @abstractmethod
     def records(self) -> Iterator[Record]:
         """Every row below the header that is not blank; may be asked for again."""
+
+    def merged_cells(self) -> Finding | None:
+        """What is to be said of cells below the header that a spreadsheet's user merged."""
+        return None
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """The rows as text by column name, for people (a preview); `records` is what an import reads."""
@@ -79,36 +86,53 @@ class SheetTable(Table):
             if cells[0] != "" or any(cell != "" for cell in cells):
                 yield row_number, cells, ""
 
+    def merged_cells(self) -> Finding | None:
+        merged = [  # (row, column) from 0, of the whole sheet
+            (top, left, bottom, right)
+            for (top, left), (bottom, right) in self.sheet.merged_cell_ranges or ()
+            if top >= self.header_row
+        ]
+        if not merged:
+            return None
+        top, left, bottom, right = min(merged)
+        where = f"{_letters(left)}{top + 1}:{_letters(right)}{bottom + 1}"
+        return Finding(top + 1, "merged_cells", "", f"{where} (× {len(merged)})", rows=len(merged))
 
-def open_table(path: Path, *, mapping: Mapping[str, str] | None = None) -> Table:
+
+def open_table(path: Path, *, mapping: Mapping[str, str] | None = None, kind: AssetKind | None = CAMERAS) -> Table:
     """Find out what the file is, where its header stands and which columns it has.
 
     `mapping` names columns that no synonym knows: {"위도": "lat column"}, or by position {"위도": "#12"}, also for a
-    file without a header (its columns are then called "#1", "#2", …). Raises UnusableFile, whose `detail` a person
-    can act on; Malformed for a mapping that does not fit; TooLarge.
+    file without a header (its columns are then called "#1", "#2", …). `kind` is what it must describe; None finds it
+    out. Raises UnusableFile, whose `detail` a person can act on; Malformed for a mapping that does not fit; TooLarge.
     """
     found = sniff(path)
     if found.kind is FileKind.XLSX:
-        return _open_sheet(path, mapping)
-    return _open_text(path, found.encoding, found.lines, mapping)
+        return _open_sheet(path, mapping, kind)
+    return _open_text(path, found.encoding, found.lines, mapping, kind)
 
 
-def _open_text(path: Path, encoding: str, lines: int, mapping: Mapping[str, str] | None) -> TextTable:
+def _open_text(
+    path: Path, encoding: str, lines: int, mapping: Mapping[str, str] | None, kind: AssetKind | None
+) -> TextTable:
     tops: dict[str, list[Record]] = {}
     for delimiter in DELIMITERS:
         tops[delimiter] = list(islice(_text_records(path, encoding, delimiter), HEADER_WITHIN_ROWS))
         header = _header(tops[delimiter], mapping)
         if header is not None:
             row_number, cells, _ = header
-            layout = layouts.match(_names(cells), mapping)
+            _refuse_blocks(path, cells, mapping)
+            layout = layouts.match(_names(cells), mapping, kind)
             return TextTable(path, layout, max(0, lines - row_number), row_number, encoding, delimiter)
     if not tops[","]:
         raise UnusableFile(f"{path.name} is empty")
     delimiter = max(DELIMITERS, key=lambda each: max(len(cells) for _, cells, _ in tops[each]))
-    return TextTable(path, _layout_by_position(path, tops[delimiter], mapping), lines, 0, encoding, delimiter)
+    return TextTable(
+        path, _layout_by_position(path, tops[delimiter], mapping, kind or CAMERAS), lines, 0, encoding, delimiter
+    )
 
 
-def _open_sheet(path: Path, mapping: Mapping[str, str] | None) -> SheetTable:
+def _open_sheet(path: Path, mapping: Mapping[str, str] | None, kind: AssetKind | None) -> SheetTable:
     first: SheetTable | None = None
     top: list[Record] = []
     for sheet in _sheets(path):
@@ -116,13 +140,14 @@ def _open_sheet(path: Path, mapping: Mapping[str, str] | None) -> SheetTable:
         header = _header(here, mapping)
         if header is not None:
             row_number, cells, _ = header
-            layout = layouts.match(_names(cells), mapping)
+            _refuse_blocks(path, cells, mapping)
+            layout = layouts.match(_names(cells), mapping, kind)
             return SheetTable(path, layout, sheet.height + sheet.start[0] - row_number, row_number, sheet)
         top = top or here
         first = first or SheetTable(path, layouts.NOTHING, sheet.total_height, 0, sheet)
     if first is None:
         raise UnusableFile(f"{path.name} has no sheet with anything in it")
-    return replace(first, layout=_layout_by_position(path, top, mapping))
+    return replace(first, layout=_layout_by_position(path, top, mapping, kind or CAMERAS))
 
 
 def _sheets(path: Path) -> Iterator[Any]:
@@ -152,20 +177,37 @@ def _names(cells: list[Any]) -> list[str]:
     return names
 
 
+def _refuse_blocks(path: Path, cells: list[Any], mapping: Mapping[str, str] | None) -> None:
+    """A page set in several columns, each a table of its own: the second would be lost, so none is read."""
+    names = [plain(written(cell)) for cell in cells]
+    again = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    if not mapping and layouts.known_headers(again) >= _BLOCK_HEADERS:
+        raise UnusableFile(
+            f"{path.name} holds {names.count(again[0])} tables side by side ({', '.join(map(shown, again[:5]))} are"
+            " there more than once): put them below each other and send it again"
+        )
+
+
+def _letters(column: int) -> str:
+    return chr(65 + column) if column < 26 else _letters(column // 26 - 1) + chr(65 + column % 26)  # noqa: PLR2004
+
+
 def _header(top: list[Record], mapping: Mapping[str, str] | None) -> Record | None:
     """The row that names the columns: of the first twenty, the first with the most names that are known."""
     headers = [record for record in top if layouts.is_header(_names(record[1]), mapping)]
-    return max(headers, key=lambda record: len(layouts.positions(_names(record[1]))), default=None)
+    return max(headers, key=lambda record: layouts.known_headers(_names(record[1])), default=None)
 
 
-def _layout_by_position(path: Path, top: list[Record], mapping: Mapping[str, str] | None) -> layouts.Layout:
+def _layout_by_position(
+    path: Path, top: list[Record], mapping: Mapping[str, str] | None, kind: AssetKind
+) -> layouts.Layout:
     """For a file without a header: what the user's mapping says by position; without one, a refusal that helps."""
     if mapping and all(column.startswith("#") for column in mapping.values()):
         width = max(len(cells) for _, cells, _ in top)
-        return layouts.match([f"#{index}" for index in range(1, width + 1)], mapping)
+        return layouts.match([f"#{index}" for index in range(1, width + 1)], mapping, kind)
     first = next((cells for _, cells, _ in top if any(map(written, cells))), [])
     headers = layouts.seen([written(cell) for cell in first])
-    expected = [names[0] for names in layouts.CAMERAS.headers.values()]
+    expected = [names[0] for names in kind.headers.values()]
     raise UnusableFile(
         f"{path.name} has no header row that is known. Its first row reads: {', '.join(headers)}. "
         f"Expected are headers such as {', '.join(expected)}; "

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final
 
+PRIVATE_PLACES: Final = ("private_place_inside", "private_place", "private_place_nearby")
 REMOVED: Final = "[삭제됨]"
 MAX_TEXT_LETTERS: Final = 500
 MAX_SHOWN_LETTERS: Final = 80
@@ -45,6 +46,7 @@ _TELLING_WORD: Final = re.compile(
 _TELLING_SIGN: Final = re.compile(r"[/:@=|\ufffd\u0300-\u036f\u1100-\u11ff]").search
 _TELLING_USE: Final = re.compile(r"[:@=|\ufffd\u0300-\u036f\u1100-\u11ff]|[a-zA-Z]\s?/").search
 _PRIVATE_PLACE: Final = re.compile(r"화장실|목욕[실탕]|욕실|탈의[실장]|샤워[실장]|발한실|사우나|찜질방").search
+_INSIDE: Final = re.compile(r"\s*\(?\s*(?:내부|안쪽|실내|칸막이|(?:안|내)(?=[\s)\]]|$))").match
 _NEARBY: Final = re.compile(
     r"앞|옆|뒤|입구|주변|인근|부근|근처|외부|맞은편|건너|방향|방면|사거리|삼거리|골목|담장|밖|위|진입로|쪽"
 ).search
@@ -80,6 +82,20 @@ def clean(raw: str) -> tuple[str, tuple[str, ...]]:
     return scrubbed.strip(), tuple(flaws)
 
 
+DANGEROUS: Final = "=+-@\t\r\n"
+_DEFUSED: Final = re.compile(r"'+[=+\-@\t\r\n]").match
+
+
+def defused(text: str) -> str:
+    """Text as a cell may hold it: an apostrophe goes before what a spreadsheet would take for a formula."""
+    return f"'{text}" if (text[:1] in DANGEROUS and text) or _DEFUSED(text) else text
+
+
+def undefused(text: str) -> str:
+    """The text of a cell that `defused` (or a spreadsheet's user) wrote."""
+    return text[1:] if text[:1] == "'" and _DEFUSED(text) else text
+
+
 def is_clean(text: str) -> bool:
     """True if `clean` would find nothing in the text and change nothing but its spaces; costs a tenth of it."""
     return (
@@ -94,11 +110,14 @@ def is_clean(text: str) -> bool:
 def private_place(text: str) -> str:
     """Does a place name suggest that a camera looks into a toilet, bath or changing room (PIPA 25(2))?
 
-    "private_place" if it does, "private_place_nearby" if the words say that it stands before or beside one, else "".
+    "private_place_inside" if it says so, "private_place" if it may be, "private_place_nearby" if the words say that it
+    stands before or beside one, else "".
     """
     place = _PRIVATE_PLACE(text)
     if place is None:
         return ""
+    if _INSIDE(text, place.end()):
+        return "private_place_inside"
     return "private_place_nearby" if _NEARBY(text, max(0, place.start() - 4)) else "private_place"
 
 

@@ -13,6 +13,7 @@ from app import clock
 from app.registry.imports.text import EXACT_UP_TO, written
 
 MAX_CAMERAS: Final = 200
+MAX_QUANTITY: Final = 1000
 MANY_CAMERAS: Final = 50  # believable (one row of Busan has 104), and worth a look
 MAX_RETENTION_DAYS: Final = 1095
 MAX_PIXELS_10K: Final = 20_000
@@ -94,6 +95,15 @@ def count_of(cell: Any) -> tuple[int, str]:
     if not 0 < number <= MAX_CAMERAS:
         return 1, "camera_count_implausible"
     return number, "many_cameras" if number >= MANY_CAMERAS else ""
+
+
+@lru_cache(maxsize=4096)
+def quantity_of(cell: Any) -> tuple[int, str]:
+    """설치개수: how many lights stand behind the row; 1 is assumed where the file does not say."""
+    number, flaw = _whole_number(cell)
+    if flaw == "missing":
+        return 1, ""
+    return (number, "") if not flaw and 0 < number <= MAX_QUANTITY else (1, "quantity_unreadable")
 
 
 @lru_cache(maxsize=4096)

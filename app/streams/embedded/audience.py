@@ -40,14 +40,8 @@ class Audience:
 
     def give(self, fragment: Fragment, seconds: float, limit: int) -> None:
         """Write a fragment of so many seconds to all; who has more than `limit` bytes unread misses it."""
-        if self.listeners:
-            broadcast_live(
-                self.listeners.values(),
-                self.framed(fragment),
-                entry=fragment.starts_with_key_frame,
-                seconds=seconds,
-                limit=limit,
-            )
+        frame, entry = self.framed(fragment), fragment.starts_with_key_frame
+        broadcast_live(self.listeners.values(), frame, entry=entry, seconds=seconds, limit=limit)
 
     def opening(self, init: Init) -> bytes:
         """What goes before the first fragment."""

@@ -13,6 +13,17 @@ _U32, _U64, _HEADER = Struct(">I"), Struct(">Q"), Struct(">I4s")
 _HEADER_BYTES, _LONG_HEADER_BYTES = 8, 16
 _VISUAL_ENTRY_BYTES = 78  # VisualSampleEntry before its child boxes, 12.1.3
 _NON_SYNC = 0x0001_0000  # sample_is_non_sync_sample, 8.8.3.1
+# How our ffmpeg writes a frame that is neither a key frame nor out of order, from `moof` to the header of `mdat`: what
+# is the same in all of them, duration, size and flags of the frame, when it is decoded, and the size of `mdat`.
+_PLAIN = Struct(">20s4x24s3I12sQ16s4xI4s")
+_PLAIN_MOOF_BYTES = _PLAIN.size - _HEADER_BYTES
+_PLAIN_BOXES = (
+    b"\0\0\0\x64moof\0\0\0\x10mfhd\0\0\0\0",
+    b"\0\0\0\x4ctraf\0\0\0\x1ctfhd\0\2\0\x38\0\0\0\1",
+    b"\0\0\0\x14tfdt\1\0\0\0",
+    b"\0\0\0\x14trun\0\0\0\1\0\0\0\1",
+    b"mdat",
+)
 
 
 class NotFragmentedMp4(ValueError):  # noqa: N818 - it says what the bytes are
@@ -62,15 +73,22 @@ class Splitter:
 
     def feed(self, chunk: bytes) -> list[Init | Fragment]:
         """What became complete with this chunk, in order. Raises NotFragmentedMp4: it is of no use afterwards."""
-        buffer, position = self._buffer, 0
-        buffer += chunk
-        complete: list[Init | Fragment] = []
-        while (size := _complete_box(buffer, position)) is not None:
-            kind = bytes(buffer[position + 4 : position + 8])
-            if kind not in _DROPPED and (found := self._take(kind, bytes(buffer[position : position + size]))):
+        buffer = self._buffer
+        if buffer:
+            buffer += chunk
+        elif self.init and not self._moof and (fragment := _plain(chunk)) is not None:
+            return [fragment]
+        data: bytes | bytearray = buffer or chunk  # mostly a chunk is a whole fragment, and is not copied
+        position, complete = 0, []
+        while (size := _complete_box(data, position)) is not None:
+            kind = bytes(data[position + 4 : position + 8])
+            if kind not in _DROPPED and (found := self._take(kind, bytes(data[position : position + size]))):
                 complete.append(found)
             position += size
-        del buffer[:position]
+        if data is buffer:
+            del buffer[:position]
+        else:
+            buffer += chunk[position:]
         return complete
 
     def _take(self, kind: bytes, box: bytes) -> Init | Fragment | None:
@@ -89,7 +107,7 @@ class Splitter:
         return None
 
 
-def _complete_box(buffer: bytearray, position: int) -> int | None:
+def _complete_box(buffer: bytes | bytearray, position: int) -> int | None:
     """Size of the whole box at `position`, or None while bytes are missing."""
     available = len(buffer) - position
     if available < _HEADER_BYTES:
@@ -214,6 +232,16 @@ def _fragment(moof: bytes, mdat: bytes, init: Init) -> Fragment:
     if first_flags is None:
         raise NotFragmentedMp4("a fragment without a frame")
     return Fragment(moof + mdat, decode_time, duration, not first_flags & _NON_SYNC)
+
+
+def _plain(chunk: bytes) -> Fragment | None:
+    """What `_fragment` makes of the commonest of chunks, for a fifth of its price; None of any other."""
+    if len(chunk) < _PLAIN.size:
+        return None
+    head, track, duration, _, flags, time, decode_time, run, size, kind = _PLAIN.unpack_from(chunk)
+    if (head, track, time, run, kind) != _PLAIN_BOXES or _PLAIN_MOOF_BYTES + size != len(chunk):
+        return None
+    return Fragment(chunk, decode_time, duration, not flags & _NON_SYNC)
 
 
 def sample_size_at(fragment: bytes) -> int | None:

@@ -158,7 +158,8 @@ class Channel:
         self._gop_bytes += len(fragment.data)
         self._gop_seconds += seconds
         for audience in self._audiences.values():
-            audience.give(fragment, seconds, self._limit)
+            if audience.listeners:
+                audience.give(fragment, seconds, self._limit)
         if self._users:  # the last of them may just have been sent away
             self.playlist.on_fragment(fragment)
 

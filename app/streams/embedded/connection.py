@@ -5,6 +5,7 @@ import ssl
 from functools import lru_cache
 from pathlib import Path
 
+from app import clock
 from app.errors import CameraOffline
 from app.registry.addresses import Source
 
@@ -41,7 +42,7 @@ class Rate:
 
     def excess(self, size: int, pieces: int, most_pieces_per_second: int) -> str:
         """What is too much, once these bytes in so many pieces have come; empty while all is well."""
-        now = asyncio.get_running_loop().time()
+        now = clock.monotonic()
         if now - self._began >= _WINDOW_SECONDS:
             self._began, self._bytes, self._pieces = now, 0, 0
         self._bytes += size

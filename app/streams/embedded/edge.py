@@ -18,6 +18,7 @@ import orjson
 
 from app import clock
 from app.announcements import Announcements
+from app.audit.spool import Spool
 from app.database import LOST, Database
 from app.errors import CameraOffline, GatewayUnavailable, GrantEnded, Moved, Refusal, UnsafeSource
 from app.keys import Keys
@@ -33,6 +34,7 @@ from app.streams.embedded.running import SILENCE_SECONDS, Running
 from app.streams.embedded.snapshot import Snapshots
 from app.streams.embedded.watched import Pulls
 from app.streams.gateway import Health, Session
+from app.streams.late import AWAY_SECONDS, Late
 from app.streams.limits import Limits
 from app.streams.placement import EDGE_PATHS, edge_urls
 from app.streams.urls import Pass
@@ -66,7 +68,11 @@ class Edge:
         )  # fmt: skip
         self._channels = Channels(self._pulls)
         self._snapshots = Snapshots()
-        self._running = Running(database, writer, news, node, Carrier(self.name, node, Limits.of(settings)))
+        self.spool = Spool(
+            settings.spool_folder, keys, node, hours=settings.spool_hours, most_bytes=settings.spool_bytes
+        )  # fmt: skip
+        carrier = Carrier(self.name, node, Limits.of(settings))
+        self._running = Running(database, writer, news, carrier, Late(self.spool, carrier))
         self._openings: dict[tuple[UUID, UUID], asyncio.Lock] = {}
         self._drained = False
         self.elsewhere: Callable[[str, Pass, str, str], str | None] = lambda *_: None
@@ -133,7 +139,7 @@ class Edge:
                 f"the camera gives no picture: {refusal.detail} / 카메라 영상을 받을 수 없습니다",
                 camera_id=str(ticket.camera_id), retry_after_seconds=2,
             ) from refusal  # fmt: skip
-        player = await self._running.open(ticket, asking, channel, handed_over=was_signed_over)
+        player = await self._running.open(allowed, asking, channel, handed_over=was_signed_over)
         self._note(channel, ticket.camera_id, profile)
         return player
 
@@ -151,6 +157,9 @@ class Edge:
                     views.check(allowed.facts, ticket, asking)  # a device proves the URL that it has
                     return allowed
         except LOST as error:
+            away = self._news.silent_seconds() > AWAY_SECONDS
+            if away and (known := self._running.late.permit(ticket, asking)) is not None:
+                return known
             raise unavailable() from error
 
     def _moved(self, ticket: Pass, asking: Asking, zone: str) -> Refusal:

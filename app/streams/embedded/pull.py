@@ -9,6 +9,7 @@ opens a new one.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -19,6 +20,7 @@ from app.streams.embedded.boxes import Fragment, Init
 
 START_SECONDS = 9.0  # a camera that is offline is said to be so within 10 s
 LINGER_SECONDS = 5.0
+GONE_SECONDS = 1.0  # who was told to end has ended by then, or cannot end just now
 STALL_SECONDS = 10.0
 MAX_GOP_BYTES = 16 * 1024 * 1024
 LEAST_SEGMENT_SECONDS = 1.5
@@ -94,6 +96,18 @@ class Pull:
     async def start(self, within_seconds: float = START_SECONDS) -> None:
         """Return when the first key frame is at hand. Raises CameraOffline or PullerGone, leaving nothing behind."""
         try:
+            await self._open(within_seconds)
+        except BaseException:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GONE_SECONDS):
+                    await self._gone()
+            raise
+        self._rate_bytes, self._rate_from = 0, self._seen_at + _BURST_SECONDS  # what was kept comes at once
+        self._watch_for_stall()
+        self._linger()
+
+    async def _open(self, within_seconds: float) -> None:
+        try:
             async with asyncio.timeout(within_seconds):
                 await self._begin()
                 await self._first_picture
@@ -106,9 +120,6 @@ class Pull:
         except BaseException:
             self._end(Cause.STOPPED, "the camera is not opened after all")
             raise
-        self._rate_bytes, self._rate_from = 0, self._seen_at + _BURST_SECONDS  # what was kept comes at once
-        self._watch_for_stall()
-        self._linger()
 
     def subscribe(self, listener: Listener) -> None:
         """From now on it is told of every fragment; `init` and `gop`, read in the same tick, are what came before."""

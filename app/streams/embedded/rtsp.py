@@ -56,11 +56,16 @@ class Inbound:
 
     def feed(self, data: bytes) -> Iterator[Message | bytes]:
         """What became complete. Raises BadRtsp."""
+        if not self._buffer and data[:1] == b"$":  # mostly whole frames come, and nothing needs to be copied
+            block, used = self._frames(data)
+            if block:
+                yield block
+            data = data[used:]
         buffer = self._buffer
         buffer += data
         while buffer:
             if buffer[0] == _DOLLAR:
-                block, used = self._frames()
+                block, used = self._frames(buffer)
                 del buffer[:used]
                 if block:
                     yield block
@@ -74,24 +79,27 @@ class Inbound:
             else:
                 return
 
-    def _frames(self) -> tuple[bytes, int]:
-        """The whole frames at the buffer's beginning, and how many bytes they took."""
-        buffer, position, end = self._buffer, 0, len(self._buffer)
-        block, kept_from = bytearray(), 0
-        while position + _FRAME_HEADER <= end and buffer[position] == _DOLLAR:
-            after = position + _FRAME_HEADER + (buffer[position + 2] << 8 | buffer[position + 3])
+    def _frames(self, data: bytes | bytearray) -> tuple[bytes, int]:
+        """The whole frames at the beginning, by their new channels, and how many bytes they took."""
+        position, end, channels = 0, len(data), self.channels
+        kept, kept_from = [], 0
+        while position + _FRAME_HEADER <= end and data[position] == _DOLLAR:
+            after = position + _FRAME_HEADER + (data[position + 2] << 8 | data[position + 3])
             if after > end:
                 break
-            channel = self.channels.get(buffer[position + 1])
+            said = data[position + 1]
+            channel = channels.get(said)
             if channel is None:
-                block += buffer[kept_from:position]
+                kept.append(data[kept_from:position])
                 kept_from = after
-            else:
-                buffer[position + 1] = channel
+            elif channel != said:
+                kept += (data[kept_from : position + 1], bytes((channel,)))
+                kept_from = position + 2
             position = after
             self.pieces += 1
-        block += buffer[kept_from:position]
-        return bytes(block), position
+        if not kept:
+            return bytes(data[:position]), position
+        return b"".join((*kept, data[kept_from:position])), position
 
     def _message(self) -> Message | None:
         buffer = self._buffer

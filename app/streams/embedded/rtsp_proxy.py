@@ -125,9 +125,6 @@ class Camera(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        if excess := self._rate.excess(len(data), 0, _MOST_PIECES_PER_SECOND):
-            self._fail(excess)
-            return
         try:
             for item in self._inbound.feed(data):
                 if isinstance(item, bytes):
@@ -137,7 +134,7 @@ class Camera(asyncio.Protocol):
         except BadRtsp as error:
             self._fail(f"the camera cannot be understood: {error}")
         pieces, self._inbound.pieces = self._inbound.pieces, 0
-        if excess := self._rate.excess(0, pieces, _MOST_PIECES_PER_SECOND):
+        if excess := self._rate.excess(len(data), pieces, _MOST_PIECES_PER_SECOND):
             self._fail(excess)
 
     def _answered(self, response: Message) -> None:

@@ -22,8 +22,10 @@ from app.streams import duties, limits, reconcile, views
 from app.streams.embedded.channels import Channel
 from app.streams.embedded.player import Player
 from app.streams.grants import RENEWED
+from app.streams.late import AWAY_SECONDS, Late
+from app.streams.reconcile import Heart
 from app.streams.urls import Pass
-from app.streams.views import Asking, Carrier, Ending, Opened
+from app.streams.views import Asking, Carrier, Ending, Opened, Permit
 from app.streams.writer import Writer
 
 log = logging.getLogger("gwanje.edge")
@@ -31,6 +33,7 @@ log = logging.getLogger("gwanje.edge")
 SWEEP_SECONDS = 0.25
 RECHECK_SECONDS = 1.0
 SILENCE_SECONDS = 5.0
+MARK_SECONDS = 30.0  # so often it is spooled that duty views go on
 HLS_IDLE_SECONDS = 12.0
 MOST_HEARD = 1000
 
@@ -38,8 +41,12 @@ MOST_HEARD = 1000
 class Running:
     """Who plays here."""
 
-    def __init__(self, database: Database, writer: Writer, news: Announcements, node: str, carrier: Carrier) -> None:
-        self._database, self._writer, self._news, self._node, self._carrier = database, writer, news, node, carrier
+    def __init__(
+        self, database: Database, writer: Writer, news: Announcements, carrier: Carrier, late: Late
+    ) -> None:  # fmt: skip
+        self._database, self._writer, self._news, self._carrier, self.late = database, writer, news, carrier, late
+        self._heart = Heart(database, writer, carrier.node)
+        self._marked_at = 0.0
         self._players: set[Player] = set()
         self._handed: set[Player] = set()
         self._formerly: dict[tuple[UUID, UUID], Player] = {}
@@ -55,7 +62,7 @@ class Running:
             (duties.SIGNED_OVER, self._hear_signed_over),
         ):
             news.on(topic, partial(self._hear, hear))
-        news.on("rights", lambda _: self._recheck_now.set())
+        news.on("rights", lambda _: self._rights_changed())
         news.on(RENEWED, lambda _: self._recheck_now.set())
 
     def __len__(self) -> int:
@@ -64,12 +71,20 @@ class Running:
     def __iter__(self) -> Iterator[Player]:
         return iter(list(self._players))
 
-    async def open(self, ticket: Pass, asking: Asking, channel: Channel, *, handed_over: bool = False) -> Player:
+    async def open(self, allowed: Permit, asking: Asking, channel: Channel, *, handed_over: bool = False) -> Player:
         """A player of the channel, its view opened and committed; it may have ended already when it comes back."""
         heard_before = self._heard_count
         with channel.held():  # the pull must not linger away while the view is being opened
-            view = await views.open(self._writer, ticket, asking, self._carrier, handed_over=handed_over)
+            if allowed.remembered:
+                view = await self.late.opened(allowed, asking)
+            else:
+                view = await views.open(
+                    self._writer, allowed.ticket, asking, self._carrier, handed_over=handed_over
+                )  # fmt: skip
             player = Player(view, channel)
+        self.late.confirmed(view)
+        if view.spooled:  # what a newer player of the same URL announces otherwise
+            self.end_where(lambda other: other.key == player.key, "replaced")
         self._players.add(player)
         player.ended.add_done_callback(lambda ended: self._close(player, ended.result()))
         self._hear_again(heard_before)
@@ -117,11 +132,17 @@ class Running:
         self.later(self._record_close(player.view, Ending(cause, player.bytes, player.seconds, player.first_byte_at)))
 
     async def _record_close(self, view: Opened, ending: Ending) -> None:
-        """Closing must reach the log: tried again until the database answers."""
+        """Closing must reach the log: when the database does not answer, the local spool; both again until one does."""
         for attempt in range(60):
-            with suppress(Refusal):
-                await views.close(self._writer, view, ending)
-                return
+            away = self.stopping or attempt > 0 or self._news.silent_seconds() > AWAY_SECONDS
+            for close in (
+                (partial(views.close, self._writer), self.late.closed)
+                if away
+                else (partial(views.close, self._writer),)
+            ):
+                with suppress(Refusal):
+                    await close(view, ending)
+                    return
             await asyncio.sleep(min(0.5 * 2**attempt, 10))
         log.error("a view could not be closed in the log", extra={"view_id": str(view.id)})
 
@@ -145,9 +166,12 @@ class Running:
         field = {"session": "session_id", "user": "user_id", "agreement": "agreement_id"}.get(what)
         if what == "grant":
             self.end_where(lambda player: str(player.ticket.grant_id) == name, "revoked")
+            self.late.over(lambda permit: str(permit.ticket.grant_id) == name)
         elif field is not None:
             self.end_where(lambda player: str(player.view.permit.facts[field]) == name, "revoked")
+            self.late.over(lambda permit: str(permit.facts[field]) == name)
         else:
+            self.late.over(lambda _: True)
             self._recheck_now.set()
 
     def _hear_cut(self, message: str) -> None:
@@ -173,6 +197,7 @@ class Running:
             self._recheck_now.set()
             return
         old_id, new_id, at = message.split(" ")
+        self.late.over(lambda permit: str(permit.ticket.grant_id) == old_id)
         for player in [player for player in self if str(player.ticket.grant_id) == old_id]:
             ticket = replace(player.ticket, grant_id=UUID(new_id), grant_at=datetime.fromisoformat(at))
             self.later(self._hand_over(player, ticket))
@@ -201,8 +226,13 @@ class Running:
         before = Ending("signed_over", player.bytes, player.seconds, player.first_byte_at)
         old = player.view
         player.hand_over(view)
+        self.late.confirmed(view)
         self._formerly[(old.permit.ticket.grant_id, old.permit.ticket.camera_id)] = player
         await self._record_close(old, before)
+
+    def _rights_changed(self) -> None:
+        self.late.over(lambda _: True)
+        self._recheck_now.set()
 
     # What is looked for
 
@@ -213,7 +243,7 @@ class Running:
         try:
             while True:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(SWEEP_SECONDS):
+                    async with asyncio.timeout(clock.until_beat(SWEEP_SECONDS)):
                         await self._recheck_now.wait()
                 now = clock.monotonic()
                 self._sweep(now)
@@ -229,12 +259,29 @@ class Running:
 
     def _sweep(self, now: float) -> None:
         """What ends by itself: time that is over, HLS players that ask no more, footage nobody vouches for."""
-        self.end_where(lambda player: player.deadline < now, "expired")
-        self.end_where(
-            lambda player: player.view.protocol == "hls" and player.touched_at + HLS_IDLE_SECONDS < now, "client"
-        )
+        for player in self:
+            if player.deadline < now:
+                player.end("expired")
+            elif player.view.protocol == "hls" and player.touched_at + HLS_IDLE_SECONDS < now:
+                player.end("client")
         if self._news.silent_seconds() > SILENCE_SECONDS:
             self.end_where(lambda player: not player.is_duty, "unvouched")
+            if now - self._marked_at >= MARK_SECONDS:
+                self._marked_at = now
+                self.later(self._mark())
+        elif self._marked_at:
+            self._marked_at = 0.0
+            self.late.back()
+
+    async def _mark(self) -> None:
+        """Owners watch on, as long as that can be written down at least here."""
+        going_on = [player for player in self._players if not player.ended.done()]
+        try:
+            if going_on:
+                await self.late.going_on((player.view, player.bytes) for player in going_on)
+        except Refusal as refusal:
+            log.warning("%s: duty views end", refusal.detail)
+            self.end_where(lambda player: player in going_on, "unvouched")
 
     async def _recheck(self) -> None:
         """Ask for every running view whether it may go on."""
@@ -250,7 +297,7 @@ class Running:
             ]  # fmt: skip
             followed = {ticket: await duties.following(connection, ticket) for ticket in over}
         for player, ticket, seconds in zip(players, asked_of, left, strict=True):
-            if player.ticket != ticket or player.ended.done():
+            if player.ticket is not ticket or player.ended.done():
                 continue  # handed over, or gone, meanwhile
             if seconds is None and (next_pass := followed.get(ticket)) is not None:
                 self.later(self._hand_over(player, next_pass))
@@ -263,8 +310,8 @@ class Running:
         """Say that this process lives, and close the views of those that died."""
         while True:
             try:
-                if orphans := await reconcile.beat(self._writer, self._node):
+                if orphans := await self._heart.beat():
                     log.warning("closed %d views of processes that died", orphans)
             except (*LOST, Refusal) as error:
                 log.warning("no sign of life could be given: %s", type(error).__name__)
-            await asyncio.sleep(reconcile.BEAT_SECONDS)
+            await clock.beat(reconcile.BEAT_SECONDS)

@@ -154,9 +154,10 @@ class Watch:
 
     async def _live(self) -> None:
         """Views of this gateway outlive the processes that opened them, as long as somebody holds the office."""
+        heart = reconcile.Heart(self._database, self._writer, node_of(self._gateway))
         while True:
             try:
-                await reconcile.beat(self._writer, node_of(self._gateway))
+                await heart.beat()
             except Refusal as refusal:
                 log.warning("a gateway's views cannot be kept: %s", refusal.code)
             await asyncio.sleep(reconcile.BEAT_SECONDS)

@@ -28,7 +28,7 @@ from tests import actors, factories
 from tests.feed.webhooks.receiver import Receiver
 
 
-async def once(holds: Callable[[], bool], seconds: float = 18) -> None:
+async def once(holds: Callable[[], bool], seconds: float = 45) -> None:
     """Wait until something holds that nothing announces."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - it is not for the code under test to tell
@@ -86,7 +86,7 @@ class House:
 
     async def until(self, made: Made, **expected: Any) -> Webhook:
         """Wait until the row says this."""
-        async with asyncio.timeout(12):
+        async with asyncio.timeout(45):
             while True:
                 row = await self.row(made)
                 if all(getattr(row, name) == value for name, value in expected.items()):
@@ -95,7 +95,7 @@ class House:
 
     async def settled(self, made: Made) -> Webhook:
         """Wait until the webhook has told everything and is idle."""
-        async with asyncio.timeout(12):
+        async with asyncio.timeout(45):
             while True:
                 async with self.database.begin() as session:
                     head = await ledger.head(session, ledger.EVENTS)
@@ -107,7 +107,9 @@ class House:
     async def entries(self, act: str) -> list[dict[str, Any]]:
         async with self.database.begin() as session:
             rows = await session.execute(
-                text("SELECT payload, agency_id, subject_id, outcome FROM audit_entries WHERE act = :act ORDER BY at"),
+                text(
+                    "SELECT payload, agency_id, subject_id, outcome FROM audit_entries WHERE act = :act ORDER BY at, id"
+                ),
                 {"act": act},
             )
             return [dict(row) for row in rows.mappings()]
@@ -130,7 +132,7 @@ class Process:
         async def nothing() -> None: ...
 
         for courier, _ in self.webhooks._couriers.values():
-            courier._unwritten = 0
+            courier._leave = nothing
         couriers = [task for _, task in self.webhooks._couriers.values()]
         self.webhooks._stop = nothing
         for task in [*self.tasks, *couriers]:
@@ -148,6 +150,7 @@ async def house(
     async with db.connect(empty_database_url) as base:
         news = Announcements(empty_database_url)
         sequencer = Sequencer(base, ledger.EVENTS)
+        news.wake(ledger.EVENTS.waits, sequencer.wanted)
         running = [asyncio.create_task(news.run()), asyncio.create_task(sequencer.run())]
         agency = await factories.agency(base)
         actor = await actors.actor(base, agency, "integration")

@@ -111,11 +111,11 @@ class Receiver:
             self._tasks.discard(task)
             writer.close()
 
-    async def until(self, holds: Callable[[Self], bool], seconds: float = 12) -> None:
+    async def until(self, holds: Callable[[Self], bool], seconds: float = 45) -> None:
         """Wait until something holds of what has arrived."""
         async with asyncio.timeout(seconds), self._arrived:
             await self._arrived.wait_for(lambda: holds(self))
 
-    async def got(self, count: int, seconds: float = 12) -> None:
+    async def got(self, count: int, seconds: float = 45) -> None:
         """Wait for so many different messages."""
         await self.until(lambda me: len({message.headers["webhook-id"] for message in me.messages}) >= count, seconds)

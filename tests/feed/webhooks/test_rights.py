@@ -193,6 +193,22 @@ async def test_a_disabled_account_is_noticed_without_any_event(house: House) -> 
         await house.until(made, paused_because="account_disabled")
 
 
+async def test_a_disabled_account_is_noticed_in_the_midst_of_a_delivery(house: House) -> None:
+    """Its courier had asked before; nothing more comes that would make it ask again."""
+
+    async def slow(_: Message, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1)
+        writer.write(OK)
+
+    async with Receiver(slow) as receiver, house.process():
+        made = await house.make(receiver)
+        await house.report("a")
+        await receiver.got(1)
+        await lose_account(house)
+        await house.until(made, paused_because="account_disabled")
+        assert receiver.keys == ["a"]
+
+
 async def test_who_gains_rights_is_told_from_then_on(house: House) -> None:
     other = await factories.agency(house.database, "police")
     partner = await actors.actor(house.database, other, "integration")

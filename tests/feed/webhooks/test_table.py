@@ -51,7 +51,7 @@ def webhook(**values: Any) -> Webhook:
 
 def row(position: int, **values: Any) -> dict[str, Any]:
     return {
-        "position": position, "kind": "bell.pressed", "regards_kind": "", "severity": 4, "area_ids": [],
+        "position": position, "kind": "bell.pressed", "regards_kind": "", "severity": 4, "gravity": None, "area_ids": [],
         "owner_agency_id": OWNER, "restriction": "", "installation_purposes": [], "incident_id": None,
         "camera_id": None, "subject_id": None, "latitude": None, "longitude": None,
     } | values  # fmt: skip

@@ -337,11 +337,11 @@ async def test_views_live_as_long_as_somebody_looks_after_them(
     await at.watching()
     await playing(at, gate)
     await asyncio.sleep(2)
-    await reconcile.beat(at.writer, "tests/another-process")
+    await reconcile.beat(at.database, at.writer, "tests/another-process")
     assert (await at.views())[0]["closed_at"] is None
     at.running[0].cancel()
     await asyncio.sleep(2)
-    await reconcile.beat(at.writer, "tests/another-process")
+    await reconcile.beat(at.database, at.writer, "tests/another-process")
     assert (await at.closed())[0]["cause"] == "node_lost"
 
 
