@@ -41,6 +41,7 @@ class FakeOnvif:
     overlaps: int = 0
     port: int = 0
     host: str = "127.0.0.1"
+    _tasks: set[asyncio.Task] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -50,6 +51,7 @@ class FakeOnvif:
         return f"http://{self.host}:{self.port}{path}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.add(task := asyncio.current_task())
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1])
@@ -72,10 +74,18 @@ class FakeOnvif:
                 answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
             writer.write(answer)
             await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            self._tasks.discard(task)
             writer.close()
+
+    async def hang_up(self) -> None:
+        """However slow an answer was going to be: nobody waits for it any more."""
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def answer(self, operation: str, text: str, began: float) -> str | bytes:
         if operation != "GetSystemDateAndTime" and not self.knows(text):
@@ -143,6 +153,7 @@ async def onvif(camera: FakeOnvif | None = None) -> AsyncIterator[FakeOnvif]:
         yield camera
     finally:
         server.close()
+        await camera.hang_up()
 
 
 def event(
