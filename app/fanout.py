@@ -44,7 +44,7 @@ class Listener:
     more is written. `delivered` counts the events that were.
     """
 
-    __slots__ = ("delivered", "descriptor", "gone", "is_closing", "limit", "on_behind", "send", "transport", "waiting")
+    __slots__ = ("delivered", "descriptor", "gone", "is_closing", "limit", "on_behind", "transport", "waiting")
 
     def __init__(self, transport: Transport, limit: int, on_behind: Callable[[], None]) -> None:
         self.transport = transport
@@ -53,12 +53,7 @@ class Listener:
         self.delivered = 0
         self.gone = False
         self.descriptor = _descriptor(transport)
-        # Bound once, since they are called for every message of every listener.
-        self.send, self.waiting, self.is_closing = (
-            transport.write,
-            transport.get_write_buffer_size,
-            transport.is_closing,
-        )
+        self.is_closing, self.waiting = _questions(transport)
 
     def write(self, frames: bytes, events: int = 0) -> bool:
         """Hand over frames that carry so many events; False when the listener is gone or has fallen behind."""
@@ -66,8 +61,8 @@ class Listener:
 
     def leave(self, last: bytes = b"") -> None:
         """Nothing more is written, but for a last word; what waits in a pass that has begun is left out, too."""
-        if last and not self.is_closing():
-            self.send(last)
+        if last and not self.transport.is_closing():
+            self.transport.write(last)
         self.gone = True
 
 
@@ -198,26 +193,37 @@ def _descriptor(transport: Transport) -> int:
     return int(connection.fileno())
 
 
+def _questions(transport: Transport) -> tuple[Callable[[Transport], bool], Callable[[Transport], int]]:
+    """`is_closing` and `get_write_buffer_size` of a transport's type, asked for every message of every listener.
+
+    Bound methods would be objects of each listener's own, and what is read from memory is most of what asking costs.
+    """
+    kind = type(transport)
+    return kind.is_closing, kind.get_write_buffer_size
+
+
 def broadcast(listeners: Iterable[Listener], frames: bytes, events: int = 1) -> int:
     """Write the same frames to each listener; returns to how many. Never waits."""
     size, written, write = len(frames), 0, os.write
     for listener in listeners:  # the hottest loop of the house: nothing is called that need not be
-        if listener.gone or listener.is_closing():  # the descriptor of one that closes may be another's already
+        transport, is_closing, waiting = listener.transport, listener.is_closing, listener.waiting
+        if listener.gone or is_closing(transport):  # the descriptor of one that closes may be another's already
             continue
-        waiting = listener.waiting()
-        if waiting + size > listener.limit:
+        waits = waiting(transport)
+        if waits + size > listener.limit:
             listener.gone = True
             listener.on_behind()
             continue
-        if waiting or listener.descriptor < 0:
-            listener.send(frames)
+        descriptor = listener.descriptor
+        if waits or descriptor < 0:
+            transport.write(frames)
         else:
             try:
-                taken = write(listener.descriptor, frames)
+                taken = write(descriptor, frames)
             except OSError:  # it takes nothing just now, or never again: the transport sees to both
                 taken = 0
             if taken < size:
-                listener.send(frames[taken:])
+                transport.write(frames[taken:])
         listener.delivered += events
         written += 1
     return written
@@ -234,7 +240,7 @@ class LiveListener:
 
     __slots__ = (
         "_behind_since", "_missed_frames", "_missed_seconds", "_opening", "begun", "bytes", "descriptor", "is_closing",
-        "on_begin", "on_behind", "send", "tell", "transport", "waiting",
+        "on_begin", "on_behind", "tell", "transport", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -253,12 +259,7 @@ class LiveListener:
         self.begun = False
         self._behind_since: float | None = None
         self._missed_frames, self._missed_seconds = 0, 0.0
-        # Bound once, since they are called for every frame of every listener.
-        self.send, self.waiting, self.is_closing = (
-            transport.write,
-            transport.get_write_buffer_size,
-            transport.is_closing,
-        )
+        self.is_closing, self.waiting = _questions(transport)
 
     def begin(self, opening: bytes) -> None:
         """Begin (anew) with the next entry; `opening` goes before it."""
@@ -266,18 +267,18 @@ class LiveListener:
 
     def say(self, frame: bytes) -> None:
         """Write a small message now, between frames; who is behind is not told."""
-        if self._behind_since is None and not self.is_closing():
+        if self._behind_since is None and not self.transport.is_closing():
             self._put(frame)
 
     def offer(self, frame: bytes, limit: int, *, entry: bool, seconds: float) -> bool:
         """Write one frame, or miss it; False when it has been behind for too long. `seconds` is what is missed."""
-        if self.is_closing():
+        if self.transport.is_closing():
             return True
-        if self.begun and self.waiting() + len(frame) <= limit:
-            self.send(frame)
+        if self.begun and self.transport.get_write_buffer_size() + len(frame) <= limit:
+            self.transport.write(frame)
             self.bytes += len(frame)
             return True
-        if not self.begun and entry and self.waiting() <= limit // _LOW_PART:
+        if not self.begun and entry and self.transport.get_write_buffer_size() <= limit // _LOW_PART:
             self._enter(frame)
             return True
         if self.begun or self._behind_since is not None:
@@ -298,7 +299,7 @@ class LiveListener:
         self.on_begin()
 
     def _put(self, frame: bytes) -> None:
-        self.send(frame)
+        self.transport.write(frame)
         self.bytes += len(frame)
 
 
@@ -309,13 +310,15 @@ def broadcast_live(
     size, lagging, write = len(frame), [], os.write  # `on_behind` may change what `listeners` iterates over
     fits = size <= limit
     for listener in listeners:  # the hottest loop of the edge: most have begun, and nothing waits for them
-        if fits and listener.begun and listener.descriptor >= 0 and not (listener.is_closing() or listener.waiting()):
+        transport, is_closing, waiting = listener.transport, listener.is_closing, listener.waiting
+        descriptor = listener.descriptor
+        if fits and listener.begun and descriptor >= 0 and not (is_closing(transport) or waiting(transport)):
             try:
-                taken = write(listener.descriptor, frame)
+                taken = write(descriptor, frame)
             except OSError:  # as in `broadcast`
                 taken = 0
             if taken < size:
-                listener.send(frame[taken:])
+                transport.write(frame[taken:])
             listener.bytes += size
         elif not listener.offer(frame, limit, entry=entry, seconds=seconds):
             lagging.append(listener)
