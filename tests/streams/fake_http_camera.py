@@ -38,6 +38,8 @@ class FakeHttpCamera:
     """Whether the parts of MJPEG say how long they are."""
     begin_seconds: float = 0.5
     """Where in its film it is when somebody comes: in the middle of a group of pictures."""
+    films: tuple[bytes, ...] = ()
+    """What it sends instead to who comes first, second, …; the last of them to all who follow."""
     plays: int = 0
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -124,7 +126,7 @@ class FakeHttpCamera:
                     length = f"Content-Length: {len(picture)}\r\n" if self.lengths else ""
                     yield f"--frame\r\nContent-Type: image/jpeg\r\n{length}\r\n".encode() + picture + b"\r\n"
                     await asyncio.sleep(1 / 15)
-        data = file(self.shows, self.codec)
+        data = self.films[min(self.plays, len(self.films)) - 1] if self.films else file(self.shows, self.codec)
         began = loop.time()
         rate, at = len(data) / 8, 0 if self.shows == "mp4" else int(len(data) / 8 * self.begin_seconds)
         first = at

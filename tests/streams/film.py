@@ -21,12 +21,14 @@ def _pictures(size: str) -> list[str]:
     return ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={FRAMES_PER_SECOND}"]
 
 
-def _encoder(codec: str) -> list[str]:
+def _encoder(codec: str, *, repeats: bool = True) -> list[str]:
     shared = ["-pix_fmt", "yuv420p", "-preset", "ultrafast", "-tune", "zerolatency", "-g", str(GOP_FRAMES)]
     if codec == "h265":
-        parameters = f"log-level=none:repeat-headers=1:aud=1:scenecut=0:pools=1:frame-threads=1:keyint={GOP_FRAMES}"
+        parameters = (
+            f"log-level=none:repeat-headers={repeats:d}:aud=1:scenecut=0:pools=1:frame-threads=1:keyint={GOP_FRAMES}"
+        )
         return [*shared, "-c:v", "libx265", "-x265-params", parameters]
-    parameters = "repeat-headers=1:aud=1:scenecut=0:sliced-threads=0:threads=1"
+    parameters = f"repeat-headers={repeats:d}:aud=1:scenecut=0:sliced-threads=0:threads=1"
     return [*shared, "-c:v", "libx264", "-profile:v", "baseline", "-x264-params", parameters]
 
 
@@ -45,12 +47,20 @@ def access_units(codec: str = "h264", size: str = "320x180") -> Units:
 
 
 @cache
-def file(container: str, codec: str = "h264", *, sound: bool = True, seconds: int = 8) -> bytes:
-    """An MPEG-TS ("mpegts") or a fragmented MP4 ("mp4"), with sound if wanted."""
-    inputs = [*_pictures("320x180"), *(["-f", "lavfi", "-i", "sine=r=48000"] if sound else [])]
+def file(
+    container: str,
+    codec: str = "h264",
+    *,
+    sound: bool = True,
+    seconds: int = 8,
+    size: str = "320x180",
+    repeats: bool = True,
+) -> bytes:
+    """An MPEG-TS ("mpegts") or a fragmented MP4 ("mp4"), with sound if wanted; `repeats`: its parameter sets in-band."""
+    inputs = [*_pictures(size), *(["-f", "lavfi", "-i", "sine=r=48000"] if sound else [])]
     flags = ["-movflags", "empty_moov+default_base_moof+frag_every_frame"] if container == "mp4" else []
     audio = ["-c:a", "aac"] if sound else []
-    return _ffmpeg(*inputs, "-t", str(seconds), *_encoder(codec), *audio, "-f", container, *flags)
+    return _ffmpeg(*inputs, "-t", str(seconds), *_encoder(codec, repeats=repeats), *audio, "-f", container, *flags)
 
 
 @cache

@@ -7,11 +7,14 @@ import pytest
 
 from app.streams.embedded.boxes import Fragment, Init
 from app.streams.embedded.camera_pull import CameraPull
+from app.streams.embedded.containers import Mp4
+from app.streams.embedded.not_video import FormatChanged
 from app.streams.embedded.parameter_sets import ParameterSets
 from app.streams.embedded.pull import Cause
 from app.streams.embedded.relay import RelayedPull
 from tests.streams.fake_camera import FakeCamera
-from tests.streams.film import GOP_FRAMES, access_units
+from tests.streams.fake_http_camera import FakeHttpCamera
+from tests.streams.film import GOP_FRAMES, access_units, file
 from tests.streams.watching import Notes, decoded, joined, processes, pull_of, until
 
 pytestmark = pytest.mark.slow
@@ -70,6 +73,43 @@ async def test_another_resolution_ends_the_pull_and_the_next_has_it(tmp_path: Pa
         assert (again.init.width, again.init.height) == (640, 360)
         assert {(frame.width, frame.height) for frame in decoded(joined(again, again.gop))} == {(640, 360)}
         assert camera.plays == 2
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+async def test_another_resolution_of_an_mp4_over_http_is_found_by_its_index(codec):
+    """Only the index tells: its pictures carry no parameter sets. The same index again is no news."""
+    before = file("mp4", codec, seconds=2, repeats=False)
+    after = file("mp4", codec, size="640x360", repeats=False)
+    async with FakeHttpCamera(shows="mp4", films=(before + before + after, after)) as camera:
+        pull = pull_of(camera)
+        await pull.start()
+        pull.subscribe(notes := Notes())
+        first = list(pull.gop)
+        await until(lambda: notes.lost)
+        assert (notes.lost[0].cause, notes.lost[0].detail) == (
+            Cause.CHANGED, "the camera's picture has another format now",
+        )  # fmt: skip
+        frames = decoded(joined(pull, first + notes.fragments))
+        assert {(frame.width, frame.height) for frame in frames} == {(320, 180)}
+        assert len(frames) > 40, "the second film of the same format was shown, too"
+        following = pull_of(camera)
+        await following.start()
+        assert following.init is not None
+        assert (following.init.width, following.init.height) == (640, 360)
+        await following.stop()
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 1 << 20])
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_an_index_that_differs_is_found_in_any_cutting(codec, size: int):
+    same, other = file("mp4", codec, seconds=1), file("mp4", codec, seconds=1, size="640x360")
+    long_box = b"\0\0\0\x01mdat" + (16 + 4).to_bytes(8) + b"moov"
+    container, whole = Mp4(), same + long_box + same
+    fed = b"".join(container.feed(whole[at : at + size]) for at in range(0, len(whole), size))
+    assert fed == whole
+    with pytest.raises(FormatChanged):
+        for at in range(0, len(other), size):
+            container.feed(other[at : at + size])
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265"])

@@ -151,17 +151,34 @@ def _u32(box: bytes, at: int, end: int) -> int:
     return int(_U32.unpack_from(box, at)[0])
 
 
-def video_entries(moov: bytes) -> list[str]:
-    """Sample entries (avc1, hvc1, mp4v, …) of the video tracks in a `moov` of anybody's. Raises NotFragmentedMp4."""
+@dataclass(frozen=True, slots=True)
+class Described:
+    """How a `moov` describes a video track: what may not change under a player."""
+
+    entry: str
+    """avc1, hvc1, mp4v, …"""
+    timescale: int
+    samples: bytes
+    """Body of its `stsd`, 8.5.2."""
+
+
+def video_tracks(moov: bytes) -> list[Described]:
+    """The video tracks in a `moov` of anybody's. Raises NotFragmentedMp4."""
     found = []
     for kind, start, end in _children(moov):
         if kind == b"trak":
             track = _HEADER.pack(end - start + _HEADER_BYTES, kind) + moov[start:end]
             at, _ = _find(track, b"mdia", b"hdlr")
             if track[at + 8 : at + 12] == b"vide":
-                at, _ = _find(track, b"mdia", b"minf", b"stbl", b"stsd")
-                found.append(track[at + 12 : at + 16].decode("ascii", "replace"))
+                samples = track[slice(*_find(track, b"mdia", b"minf", b"stbl", b"stsd"))]
+                found.append(Described(samples[12:16].decode("ascii", "replace"), _timescale(track), samples))
     return found
+
+
+def _timescale(box: bytes, *path: bytes) -> int:
+    """Units per second of the track at `path`, 8.4.2."""
+    start, end = _find(box, *path, b"mdia", b"mdhd")
+    return _u32(box, start + (20 if box[start] == 1 else 12), end)
 
 
 def _init(ftyp: bytes, moov: bytes) -> Init:
@@ -170,8 +187,7 @@ def _init(ftyp: bytes, moov: bytes) -> Init:
     start, end = _find(moov, b"trak", b"mdia", b"hdlr")
     if moov[start + 8 : start + 12] != b"vide":
         raise NotFragmentedMp4("the track is no video")
-    start, end = _find(moov, b"trak", b"mdia", b"mdhd")
-    timescale = _u32(moov, start + (20 if moov[start] == 1 else 12), end)
+    timescale = _timescale(moov, b"trak")
     start, end = _find(moov, b"trak", b"mdia", b"minf", b"stbl", b"stsd")
     kind, start, end = next(_children(moov, start + 8, end), (b"", 0, 0))
     if end - start < _VISUAL_ENTRY_BYTES or not timescale:

@@ -104,6 +104,7 @@ class CameraPull(Pull, asyncio.SubprocessProtocol):
 
     async def _by_http(self, address: str) -> list[str]:
         assert isinstance(self._camera, HttpCamera)
+        self._camera.on_changed = self._change
         container = await self._camera.open(address)
         self._trusts_sdp = False
         if container.codec == "JPEG":
@@ -181,7 +182,7 @@ class CameraPull(Pull, asyncio.SubprocessProtocol):
         if fragment.starts_with_key_frame and self._parameter_sets:
             news = self._parameter_sets.news(fragment)
             if news and self._first_picture.done():
-                self._end(Cause.CHANGED, "the camera's picture has another format now")
+                self._change()
             elif news and self._trusts_sdp:
                 self._end(Cause.CHANGED, "the camera's description does not fit its pictures")
             else:
@@ -189,6 +190,9 @@ class CameraPull(Pull, asyncio.SubprocessProtocol):
             if self._parameter_sets.is_hevc:
                 fragment = self._parameter_sets.without(fragment)
         self._publish(fragment)
+
+    def _change(self) -> None:
+        self._end(Cause.CHANGED, "the camera's picture has another format now")
 
 
 @cache

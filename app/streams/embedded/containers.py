@@ -5,16 +5,19 @@ since it would make us fetch what somebody else names.
 """
 
 import re
+import sys
 from typing import Protocol
 
-from app.streams.embedded.boxes import NotFragmentedMp4, video_entries
+from app.streams.embedded.boxes import Described, NotFragmentedMp4, video_tracks
 from app.streams.embedded.motion_jpeg import MotionJpeg
-from app.streams.embedded.not_video import NotVideo
+from app.streams.embedded.not_video import FormatChanged, NotVideo
 from app.streams.embedded.transport_stream import PACKET_BYTES, SYNC, TransportStream
 
 _TELLING_BYTES = 3 * PACKET_BYTES
 _MOST_INDEX_BYTES = 1024 * 1024
 _MOST_BOXES = 16
+_HEADER_BYTES, _LONG_HEADER_BYTES = 8, 16
+_CODECS = {"avc1": "H264", "avc3": "H264", "hvc1": "H265", "hev1": "H265"}
 _TYPES = re.compile(
     r"(?P<playlist>.*mpegurl|application/dash\+xml|application/smil.*|audio/x-scpls|application/xspf\+xml)"
     r"|(?P<page>text/html|application/xhtml\+xml|application/json)|(?P<picture>image/.*)|(?P<sound>audio/.*)"
@@ -40,7 +43,7 @@ class Container(Protocol):
     """ffmpeg's name of what comes out."""
 
     def feed(self, data: bytes) -> bytes:
-        """What of it ffmpeg shall read. Raises NotVideo."""
+        """What of it ffmpeg shall read. Raises NotVideo, or FormatChanged: then another connection is needed."""
 
 
 def container_of(content_type: str, head: bytes) -> Container | None:
@@ -66,7 +69,11 @@ def container_of(content_type: str, head: bytes) -> Container | None:
 
 
 class Mp4:
-    """A (fragmented) MP4 whose index comes first: held back until that is whole, then passed on as it is."""
+    """A (fragmented) MP4 whose index comes first: held back until that is whole, then passed on as it is.
+
+    A camera that is set to another picture may go on behind another index, which ffmpeg would skip. The same once more
+    is none.
+    """
 
     demuxer = "mov"
 
@@ -75,16 +82,24 @@ class Mp4:
         self._held = bytearray()
         self._boxes = self._at = 0
         """How many boxes are whole, and where the next one begins."""
+        self._described: Described | None = None
+        self._passing = 0
+        """How much of a box is still to come that is of no interest."""
+        self._wanted = _HEADER_BYTES
+        """How much of a box has to be held to know what it is."""
 
     def feed(self, data: bytes) -> bytes:
-        """Raises NotVideo."""
+        """Raises NotVideo and FormatChanged."""
         if self.codec:
+            self._walk(data)
             return data
         self._held += data
         while (end := self._end_of_box()) is not None:
             if self._held[self._at + 4 : self._at + 8] == b"moov":
-                self.codec = self._codec(bytes(self._held[self._at : end]))
+                self._described = self._track(bytes(self._held[self._at : end]))
+                self.codec = _CODECS[self._described.entry]
                 whole, self._held = bytes(self._held), bytearray()
+                self._walk(whole[end:])
                 return whole
             self._boxes, self._at = self._boxes + 1, end
         return b""
@@ -92,25 +107,54 @@ class Mp4:
     def _end_of_box(self) -> int | None:
         """Where the next box ends, None while it is not whole; before the index only padding may stand."""
         header = bytes(self._held[self._at : self._at + 8])
-        if len(header) < 8:  # noqa: PLR2004 - size and type
+        if len(header) < _HEADER_BYTES:
             return None
         size, kind = int.from_bytes(header[:4]), header[4:]
         if kind not in ({b"moov", b"free", b"skip", b"wide", b"uuid"} if self._boxes else {b"ftyp"}):
             raise NotVideo("an MP4 whose index does not come first cannot be watched while it comes")
         end = self._at + size
-        if size < 8 or end > _MOST_INDEX_BYTES or self._boxes > _MOST_BOXES:  # noqa: PLR2004
+        if size < _HEADER_BYTES or end > _MOST_INDEX_BYTES or self._boxes > _MOST_BOXES:
             raise NotVideo("the index of its MP4 is beyond all measure")
         return end if end <= len(self._held) else None
 
-    def _codec(self, moov: bytes) -> str:
+    def _track(self, moov: bytes) -> Described:
         try:
-            entries = video_entries(moov)
+            tracks = video_tracks(moov)
         except NotFragmentedMp4 as error:
             raise NotVideo("the index of its MP4 cannot be understood") from error
-        for entry in entries[:1]:
-            if entry in {"avc1", "avc3"}:
-                return "H264"
-            if entry in {"hvc1", "hev1"}:
-                return "H265"
-        named = re.sub(r"[^a-zA-Z0-9,]", "", ",".join(entries))[:40]
+        if tracks and tracks[0].entry in _CODECS:
+            return tracks[0]
+        named = re.sub(r"[^a-zA-Z0-9,]", "", ",".join(one.entry for one in tracks))[:40]
         raise NotVideo(f"it offers no H.264 or H.265 video ({named or 'no video at all'})")
+
+    def _walk(self, data: bytes) -> None:
+        """Pass by the boxes behind the index, but for another index."""
+        at = 0
+        while at < len(data):
+            if self._passing:
+                step = min(self._passing, len(data) - at)
+                self._passing -= step
+            else:
+                step = min(self._wanted - len(self._held), len(data) - at)
+                self._held += data[at : at + step]
+                if len(self._held) == self._wanted:
+                    self._meet(bytes(self._held))
+            at += step
+
+    def _meet(self, begun: bytes) -> None:
+        """Decide on a box of which so much is held: to hold more of it, to let the rest pass, or to compare it."""
+        size, kind = int.from_bytes(begun[:4]), begun[4:8]
+        if size == 1 and len(begun) == _HEADER_BYTES:
+            self._wanted = _LONG_HEADER_BYTES
+            return
+        if kind == b"moov" and len(begun) < size:
+            if size > _MOST_INDEX_BYTES:
+                raise NotVideo("the index of its MP4 is beyond all measure")
+            self._wanted = size
+            return
+        if kind == b"moov" and len(begun) == size and self._track(begun) != self._described:
+            raise FormatChanged
+        size = int.from_bytes(begun[8:16]) if size == 1 else size
+        # To the end of the file, or nonsense, which is ffmpeg's to find.
+        self._passing = size - len(begun) if size >= len(begun) else sys.maxsize
+        self._held, self._wanted = bytearray(), _HEADER_BYTES

@@ -16,7 +16,7 @@ from app.errors import CameraOffline, CameraRefuses
 from app.registry.addresses import Source
 from app.streams.embedded.connection import Rate, connect
 from app.streams.embedded.containers import Container, container_of
-from app.streams.embedded.not_video import NotVideo
+from app.streams.embedded.not_video import FormatChanged, NotVideo
 from app.streams.embedded.rtsp import MAX_HEADER_BYTES, authorization
 
 _OK, _REDIRECTS, _UNAUTHORIZED = 200, range(300, 400), 401
@@ -27,10 +27,14 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class HttpCamera:
-    """Gives a camera's video to one ffmpeg. `on_lost` gets the reason why it ended."""
+    """Gives a camera's video to one ffmpeg.
+
+    `on_lost` gets the reason why it ended, `on_changed` is called when it ends because another picture follows.
+    """
 
     def __init__(self, source: Source, ca_file: Path | None = None) -> None:
         self.on_lost: Callable[[str], None] = _ignore
+        self.on_changed: Callable[[], None] = _do_nothing
         self.container: Container | None = None
         self._source, self._ca_file = source, ca_file
         self._answer: _Answer | None = None
@@ -73,7 +77,7 @@ class HttpCamera:
 
     def leave(self) -> None:
         """Close; what still comes is dropped."""
-        self.on_lost, self._stdin = _ignore, None
+        self.on_lost, self.on_changed, self._stdin = _ignore, _do_nothing, None
         if self._answer:
             self._answer.leave()
         if not self._known.done():
@@ -124,6 +128,9 @@ class HttpCamera:
             out = self.container.feed(data)
         except NotVideo as error:
             self._refuse(f"the camera cannot be shown: {error}")
+            return
+        except FormatChanged:
+            self.on_changed()
             return
         if self.container.codec and not self._known.done():
             self._known.set_result(None)
@@ -248,3 +255,7 @@ def _header(response: h11.Response | h11.InformationalResponse, name: bytes) -> 
 
 def _ignore(_: object) -> None:
     """Nobody listens."""
+
+
+def _do_nothing() -> None:
+    """As `_ignore`."""
