@@ -1,6 +1,6 @@
 """Hours of an agreement, in Korean time: such as nights only, or weekdays from nine to six.
 
-The law stands in SQL (`agreement_open`, in the migrations) and here, for comparisons in memory.
+The law stands in SQL (`agreement_open` and `agreement_closes`, in the migrations) and here, for comparisons in memory.
 """
 
 import re

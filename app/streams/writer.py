@@ -102,8 +102,8 @@ WITH wish AS (
 ), allowed AS (
     SELECT wish.*, p.owner_agency_id, u.login, s.user_id, s.appointment_id, s.terminal_id, s.duty_id,
         o.agency_id, g.body_id, a.id AS agreement_id, a.approval_id,
-        least(s.expires_at, o.valid_to, a.valid_to, a.approved_to) AS latest,
-        least(s.expires_at, o.valid_to, a.valid_to, a.approved_to,
+        least(s.expires_at, o.valid_to, a.closes, a.approved_to) AS latest,
+        least(s.expires_at, o.valid_to, a.closes, a.approved_to,
             now() + make_interval(secs => least(wish.seconds, a.grant_seconds))) AS expires
     FROM wish
     JOIN camera_positions p ON p.id = wish.camera_id AND p.has_stream AND p.retired_at IS NULL
@@ -113,7 +113,9 @@ WITH wish AS (
         AND (o.valid_to IS NULL OR o.valid_to > now())
     JOIN agencies g ON g.id = o.agency_id
     LEFT JOIN LATERAL (
-        SELECT a.id, a.valid_to, a.grant_seconds, v.id AS approval_id, v.valid_to AS approved_to FROM agreements a
+        SELECT a.id, a.grant_seconds, v.id AS approval_id, v.valid_to AS approved_to,
+            least(a.valid_to, CASE WHEN a.hours IS NOT NULL THEN agreement_closes(a.hours, now()) END) AS closes
+        FROM agreements a
         LEFT JOIN approvals v ON a.approval = 'center' AND v.agreement_id = a.id AND v.approved AND v.valid_to > now()
             AND v.user_id = s.user_id AND wish.camera_id = ANY(v.camera_ids) AND v.use_purpose = wish.purpose
             AND v.basis = wish.basis

@@ -89,6 +89,55 @@ async def test_sql_memory_and_paper_agree_at_any_moment(database: Database, seed
     assert {True, False} == set(expected)
 
 
+def edges(window: dict[str, Any], since: datetime, until: datetime) -> list[datetime]:
+    """Every moment of a stretch at which a window might begin or end."""
+    first = since.astimezone(SEOUL).replace(hour=0, minute=0, second=0, microsecond=0)
+    clocks = [time(), time.fromisoformat(window["from"]), time.fromisoformat(window["to"])]
+    found = [datetime.combine(first.date() + timedelta(days=n), at, SEOUL) for n in range(9) for at in clocks]
+    return [since, *(at for at in found if since <= at < until)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_hours_that_are_open_close_when_paper_says_so(database: Database, seed: int) -> None:
+    dice = random.Random(seed)
+    windows = [some_hours(dice) for _ in range(1600)]
+    pairs = [(window, some_moment(dice, window).astimezone(UTC)) for window in windows]
+    pairs = [(window, moment) for window, moment in pairs if by_paper(window, moment)]
+    query = text(
+        "SELECT agreement_closes(w.hours::jsonb, w.moment) FROM unnest(:windows, :moments) WITH ORDINALITY"
+        " AS w (hours, moment, n) ORDER BY n"
+    ).bindparams(
+        bindparam("windows", [orjson.dumps(window).decode() for window, _ in pairs], ARRAY(Text())),
+        bindparam("moments", [moment for _, moment in pairs], ARRAY(DateTime(timezone=True))),
+    )
+    async with database.begin() as session:
+        closes = list(await session.scalars(query))
+    assert len(pairs) > 400
+    assert any(end is None for end in closes)
+    for (window, moment), end in zip(pairs, closes, strict=True):
+        stretch = edges(window, moment, end or moment + timedelta(days=8))
+        assert all(by_paper(window, at) for at in stretch), (window, moment, end)
+        assert end is None or (end > moment and not by_paper(window, end)), (window, moment, end)
+
+
+async def test_a_grant_says_that_it_ends_with_the_hours(client: httpx.AsyncClient, database: Database) -> None:
+    district, police = await factories.agency(database), await factories.agency(database, "police")
+    camera_id = await factories.camera(database, district)
+    now = datetime.now(SEOUL)
+    closes = (now + timedelta(minutes=3)).replace(second=0, microsecond=0)
+    window = {"days": [1, 2, 3, 4, 5, 6, 7], "from": f"{now - timedelta(hours=2):%H:%M}", "to": f"{closes:%H:%M}"}
+    await factories.agreement(database, district, police, hours=window)
+    as_officer = await factories.sign_in(client, await factories.person(database, police, "room"))
+    asked = {"camera_ids": [str(camera_id)], **REASON}
+    given = await client.post("/v1/grants", json=asked, headers=as_officer)
+    assert given.status_code == 201, given.text
+    grant = given.json()["grants"][0]
+    assert datetime.fromisoformat(grant["expires_at"]) == closes
+    renewed = await client.post(f"/v1/grants/{grant['grant_id']}/renewals", headers=as_officer)
+    assert renewed.status_code == 201, renewed.text
+    assert datetime.fromisoformat(renewed.json()["expires_at"]) == closes
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [
