@@ -31,7 +31,7 @@ check: $(VENV)/dev.stamp ## format, lint, types, floors, tests
 	@$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 bench: $(VENV)/dev.stamp ## ratios of the hot paths, side by side with their floors
-	@for b in grants growth near city_map imports reach first_frame edge viewers cutting sequencer feed fanout audit audited_grants; do $(BIN)/python -m bench.$$b || exit 1; done
+	@for b in grants growth near city_map imports reach first_frame edge viewers cutting callback sequencer feed fanout audit audited_grants; do $(BIN)/python -m bench.$$b || exit 1; done
 drill: $(VENV)/dev.stamp ## long fault drills
 	@$(BIN)/python -m pytest -m drill --timeout 3600
 format: $(VENV)/dev.stamp
