@@ -27,7 +27,7 @@ from app.feed.telling import Footage
 from app.feed.webhooks.rounds import Webhooks
 from app.keys import Keys
 from app.ledger import Sequencer
-from app.registry.addresses import networks_of
+from app.registry.addresses import camera_networks
 from app.registry.imports.running import Importing
 from app.routers import (
     agencies,
@@ -169,7 +169,7 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
         witness_of = (of_house(keys, settings.witness_name), read_logs(settings.witness_logs))
         await upkeep.note_key(base, keys, node)
         heads = Heads(
-            base, keys, writer, news, networks_of(settings.allow_camera_networks), settings.camera_ca_file
+            base, keys, writer, news, camera_networks(settings), settings.camera_ca_file
         )  # fmt: skip
         house = House(
             settings, keys, base, news, sequencers, writer, edge, placed, live, reporting, notary, witness_of, node,
@@ -205,7 +205,7 @@ async def open_house(settings: Settings) -> AsyncGenerator[House]:
 def _works_of_service(house: House) -> dict[str, Callable[[], Awaitable[None]]]:
     """What an edge of its own does not do."""
     settings, keys, base, news, node = house.settings, house.keys, house.database, house.news, house.node
-    at_cameras = (base, keys, house.writer, node, networks_of(settings.allow_camera_networks), settings.camera_ca_file)
+    at_cameras = (base, keys, house.writer, node, camera_networks(settings), settings.camera_ca_file)
     works: dict[str, Callable[[], Awaitable[None]]] = {
         "feed": house.feed.run,
         "notary": house.notary.run,

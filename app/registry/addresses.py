@@ -8,11 +8,13 @@ import asyncio
 import re
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from app.errors import CameraOffline, UnsafeSource
+from app.settings import Settings
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
@@ -112,7 +114,23 @@ def safe_source(url: str, allowed: Networks) -> Source:
     user, _, password = (match["userinfo"] or "").partition(":")
     source = Source(scheme, _host(match["host"], allowed), port, match["path"], _decoded(user), _decoded(password))
     _decoded(source.path)
+    if _is_address(source.host):
+        _check_port(source.host, port, allowed)
     return source
+
+
+class CameraNetworks(tuple[IPv4Network | IPv6Network, ...]):  # noqa: SLOT001 - a tuple has none that say something
+    """Where cameras may live besides public addresses, and where on this machine they do not: at ports of our own."""
+
+    own_ports: frozenset[int] = frozenset()
+
+
+def camera_networks(settings: Settings) -> CameraNetworks:
+    """What the operator allows. Our own ports: the service's, the database's, the gateways' APIs."""
+    found = CameraNetworks(networks_of(settings.allow_camera_networks))
+    behind = [urlsplit(url).port for url in (settings.database_url, *settings.gateways)]
+    found.own_ports = frozenset({settings.port, *filter(None, behind)})
+    return found
 
 
 async def resolve(source: Source, allowed: Networks) -> str:
@@ -121,7 +139,8 @@ async def resolve(source: Source, allowed: Networks) -> str:
     Every address behind the name must be public or inside `allowed`. Raises UnsafeSource, or CameraOffline where the
     name has no address.
     """
-    if _NUMBER_LIKE.fullmatch(source.host.rpartition(".")[2]) or ":" in source.host:
+    if _is_address(source.host):
+        _check_port(source.host, source.port, allowed)
         return _check_place(source.host, allowed)  # nobody needs to be asked
     try:
         async with asyncio.timeout(_RESOLVE_SECONDS):
@@ -133,7 +152,21 @@ async def resolve(source: Source, allowed: Networks) -> str:
         raise CameraOffline("the camera's host name has no address")
     for address in addresses:
         _check_place(address, allowed)
+        _check_port(address, source.port, allowed)
     return addresses[0]
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or _NUMBER_LIKE.fullmatch(host.rpartition(".")[2]) is not None
+
+
+def _check_port(address: str, port: int, allowed: Networks) -> None:
+    """Where cameras may live on this machine, too, our own doors are none of them."""
+    if not isinstance(allowed, CameraNetworks) or port not in allowed.own_ports:
+        return
+    with suppress(OSError), socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.bind((address, 0))  # an address of another machine cannot be taken
+        raise UnsafeSource("at this address of this machine listens this center itself, and no camera")
 
 
 def _host(text: str, allowed: Networks) -> str:

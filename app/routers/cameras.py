@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import Malformed
 from app.registry import along, areas, cameras, searches, sources
-from app.registry.addresses import networks_of
+from app.registry.addresses import camera_networks
 from app.registry.cameras import DEFAULT_RADIUS_METRES, FACETS, MOST_RADIUS_METRES, Near, Search
 from app.routers.dependencies import (
     MOST_PER_PAGE,
@@ -240,6 +240,6 @@ async def one(camera_id: UUID, request: Request, session: Transaction, actor: As
 @router.put("/cameras/{camera_id}/source", status_code=204, responses=problems(401, 403, 404))
 async def set_source(camera_id: UUID, body: NewSource, session: Transaction, actor: Asker, house: InHouse) -> Response:
     """Set where the camera's pictures come from. The address is sealed and never shown again."""
-    allowed = networks_of(house.settings.allow_camera_networks)
+    allowed = camera_networks(house.settings)
     await sources.put(session, actor, house.keys, camera_id, body.url, allowed, profile=body.profile)
     return Response(status_code=204)

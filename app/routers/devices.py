@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.registry import controls
-from app.registry.addresses import networks_of
+from app.registry.addresses import camera_networks
 from app.routers.dependencies import (
     NO_NUL,
     NO_STORE,
@@ -52,7 +52,7 @@ async def set_control(
     camera_id: UUID, body: NewControl, session: Transaction, actor: Asker, house: InHouse
 ) -> Response:
     """Set where the camera is spoken with (ONVIF). The address is sealed and never shown again."""
-    allowed = networks_of(house.settings.allow_camera_networks)
+    allowed = camera_networks(house.settings)
     await controls.put(
         session, actor, house.keys, camera_id, body.url, allowed, home_preset=body.home_preset, listens=body.listens,
         bell_id=body.bell_id,
@@ -70,7 +70,7 @@ async def probe(camera_id: UUID, actor: AskerAlone, house: InHouse) -> Response:
     async with house.database.begin() as session:
         await controls.administered(session, actor, camera_id)
     found = await probing.probe(
-        house.database, house.keys, camera_id, networks_of(house.settings.allow_camera_networks),
+        house.database, house.keys, camera_id, camera_networks(house.settings),
         house.settings.camera_ca_file,
     )  # fmt: skip
     async with house.database.begin() as session:
@@ -81,7 +81,7 @@ async def probe(camera_id: UUID, actor: AskerAlone, house: InHouse) -> Response:
 @router.post("/cameras/{camera_id}/proposals", status_code=204, responses=problems(401, 403, 404))
 async def accept(camera_id: UUID, body: Acceptance, session: Transaction, actor: Asker, house: InHouse) -> Response:
     """Take a stream that a probe of this camera within the last hour proposed as its source."""
-    allowed = networks_of(house.settings.allow_camera_networks)
+    allowed = camera_networks(house.settings)
     await probing.accept(session, actor, house.keys, camera_id, body.proposal, allowed, profile=body.profile)
     return Response(status_code=204)
 

@@ -307,8 +307,7 @@ ATTACKS = [
     Attack("cameras that lead inside", cameras_that_lead_inside, going_where_it_leads, LEADS),
 ]  # fmt: skip
 AT_HOME = [
-    Attack("the house itself as a camera", the_house_itself_as_a_camera, believing_every_address,
-           hole="where the camera networks hold the machine's own address, its own port may be registered"),
+    Attack("the house itself as a camera", the_house_itself_as_a_camera, believing_every_address),
 ]  # fmt: skip
 
 

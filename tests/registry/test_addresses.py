@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import CameraOffline, UnsafeSource
-from app.registry.addresses import networks_of, resolve, safe_source
+from app.registry.addresses import camera_networks, networks_of, resolve, safe_source
+from app.settings import Settings
 
 CITY = networks_of("10.20.0.0/16, 127.0.0.0/8, fd00:20::/64")
 
@@ -180,6 +181,26 @@ async def test_a_name_without_an_address_is_a_camera_offline(monkeypatch: pytest
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     with pytest.raises(CameraOffline):
         await resolve(safe_source("rtsp://nowhere.example/", ()), ())
+
+
+async def test_our_own_ports_on_this_machine_are_no_cameras():
+    house = Settings(
+        bind="127.0.0.1:18000",
+        database_url="postgresql://u:p@127.0.0.1:15432/g",
+        gateway="embedded mediamtx+http://127.0.0.1:19997?name=m",
+        allow_camera_networks="127.0.0.0/8, 198.51.100.0/24",
+    )
+    allowed = camera_networks(house)
+    assert list(allowed) == list(networks_of(house.allow_camera_networks))
+    for port in (18000, 15432, 19997):
+        for here in ("127.0.0.1", "127.3.2.1", "[::ffff:127.0.0.1]"):
+            with pytest.raises(UnsafeSource):
+                safe_source(f"http://{here}:{port}/", allowed)
+        assert safe_source(f"http://198.51.100.7:{port}/", allowed).port == port, "another machine's"
+        with pytest.raises(UnsafeSource):
+            await resolve(safe_source(f"http://localhost:{port}/", allowed), allowed)
+    assert safe_source("http://127.0.0.1:18001/", allowed).port == 18001
+    assert await resolve(safe_source("http://localhost:18001/", networks_of("127.0.0.0/8, ::1/128")), allowed)
 
 
 def test_networks():

@@ -29,7 +29,7 @@ from app.keys import Keys
 from app.models import Agency, Appointment, Asset, CameraPosition, Site, StreamSource, Unit
 from app.models.base import Table
 from app.registry import agencies, areas, sources
-from app.registry.addresses import networks_of, safe_source
+from app.registry.addresses import camera_networks, safe_source
 from app.registry.areas import Locator
 from app.registry.codes import INSTALLATION_PURPOSES
 from app.settings import Settings
@@ -228,7 +228,7 @@ async def _cameras(session: AsyncSession, city: City, agency_ids: dict[str, UUID
 
 
 async def _sources(session: AsyncSession, keys: Keys, settings: Settings, city: City, rig: Rig) -> None:
-    allowed = networks_of(settings.allow_camera_networks)
+    allowed = camera_networks(settings)
     rows = []
     for stream, camera in zip(city.streams, rig.cameras, strict=True):
         address = rig.url(camera)

@@ -23,7 +23,7 @@ from app.database import LOST, Database
 from app.errors import CameraOffline, GatewayUnavailable, GrantEnded, Moved, Refusal, UnsafeSource
 from app.keys import Keys
 from app.registry import sources
-from app.registry.addresses import networks_of
+from app.registry.addresses import camera_networks
 from app.settings import Settings
 from app.streams import duties, urls, views
 from app.streams.embedded.channels import Channel, Channels
@@ -63,7 +63,7 @@ class Edge:
         self._news = news
         self._outages = Outages(database)
         self._pulls = Pulls(
-            settings.run_dir, networks_of(settings.allow_camera_networks), ca_file=settings.camera_ca_file,
+            settings.run_dir, camera_networks(settings), ca_file=settings.camera_ca_file,
             on_lost=self._outages.lost, on_restored=self._outages.restored,
         )  # fmt: skip
         self._channels = Channels(self._pulls)

@@ -10,7 +10,7 @@ from app.announcements import Announcements
 from app.database import LOST, Database
 from app.errors import GatewayUnavailable, UnsafeSource
 from app.keys import Keys
-from app.registry.addresses import networks_of, safe_source
+from app.registry.addresses import camera_networks, safe_source
 from app.settings import Settings
 from app.streams import reconcile, urls
 from app.streams.gateway import LATENCIES, Health, Session
@@ -45,7 +45,7 @@ class MediaMtx:
         self.config = config
         self.name, self.zone, self.protocols = config.name, config.zone, config.protocols
         self._keys, self._database = keys, database
-        self._allowed = networks_of(settings.allow_camera_networks)
+        self._allowed = camera_networks(settings)
         self._api = Api(config)
         self._paths = Paths(self._api, config.cameras)
         limits = Limits.of(settings, config.viewers)
