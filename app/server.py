@@ -36,6 +36,12 @@ _spawn = multiprocessing.get_context("spawn")
 class Server(uvicorn.Server):
     """uvicorn's server, which drains the house before it waits for connections to end."""
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """In a process of its own. What was loaded stays: nobody looks through it for garbage again."""
+        gc.freeze()
+        gc.set_threshold(ALLOCATED)
+        super().run(sockets)
+
     async def main_loop(self) -> None:
         """Look whether to stop, and what day it is, when everything else looks: it would be ten times a second."""
         while not await self.on_tick(0):
@@ -66,8 +72,6 @@ def config(settings: Settings) -> uvicorn.Config:
         from app.main import create_app
     finally:
         gc.enable()
-    gc.freeze()  # nor are they ever looked through again, which stops the loop for tens of milliseconds each time
-    gc.set_threshold(ALLOCATED)
     return uvicorn.Config(
         create_app(settings),
         host=settings.host,
