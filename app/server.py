@@ -27,7 +27,6 @@ log = logging.getLogger("gwanje.server")
 
 GRACE_SECONDS = 8
 LOOK_SECONDS = 0.25
-ALLOCATED = 5000  # objects, until garbage is looked for: at 700 that took a quarter of greeting thousands of clients
 AGAIN_SECONDS = 1.0  # until a replacement that could not start is tried again
 _PR_SET_PDEATHSIG = 1
 _spawn = multiprocessing.get_context("spawn")
@@ -35,12 +34,6 @@ _spawn = multiprocessing.get_context("spawn")
 
 class Server(uvicorn.Server):
     """uvicorn's server, which drains the house before it waits for connections to end."""
-
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """In a process of its own. What was loaded stays: nobody looks through it for garbage again."""
-        gc.freeze()
-        gc.set_threshold(ALLOCATED)
-        super().run(sockets)
 
     async def main_loop(self) -> None:
         """Look whether to stop, and what day it is, when everything else looks: it would be ten times a second."""
