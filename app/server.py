@@ -16,6 +16,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -34,6 +35,16 @@ _spawn = multiprocessing.get_context("spawn")
 
 class Server(uvicorn.Server):
     """uvicorn's server, which drains the house before it waits for connections to end."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Told to stop: also while it starts, since a start that waits for its database would wait on for ever."""
+        super().handle_exit(sig, frame)
+        if not self.started:
+            signal.alarm(GRACE_SECONDS)  # which ends the process, unless it has started by then
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        signal.alarm(0)
 
     async def main_loop(self) -> None:
         """Look whether to stop, and what day it is, when everything else looks: it would be ten times a second."""
@@ -54,6 +65,7 @@ class Worker(Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
+        """From here on SIGTERM is an orderly stop; before, while modules load, it ended the process at once."""
         signal.signal(signal.SIGTERM, self.handle_exit)
         yield
 
@@ -95,7 +107,9 @@ def serve(settings: Settings) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stopping.set())
     if settings.workers == 1:
-        Server(config(settings)).run()
+        server = Server(config(settings))
+        if not stopping.is_set():  # while modules loaded
+            server.run()
         return
     listening = _bind(settings)
     try:
@@ -152,5 +166,4 @@ def _work(settings: Settings, listening: socket.socket, parent: int) -> None:
         if os.getppid() != parent:
             return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
-    signal.signal(signal.SIGTERM, lambda *_: None)
     Worker(config(settings)).run(sockets=[listening])

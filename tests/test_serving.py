@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from app.demo.simulator import SimulatedCamera, Simulator
 from app.keys import Keys
 from app.settings import Settings
 from tests import factories
-from tests.processes import alive, children, command, service
+from tests.processes import alive, children, command, free_port, service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -133,6 +134,47 @@ async def test_when_the_whole_service_is_killed_its_workers_go_too_and_a_start_f
         assert (await client.get("/readyz")).json()["status"] == "ready"
         server = postmaster(home)
     assert await gone([server]) == []
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.4, 0.8, 1.2, 1.6])
+async def test_killed_while_it_starts_it_leaves_nobody(
+    home: Path, settings: Settings, database_url: str, seconds: float
+) -> None:
+    """A worker that is told to stop while its modules load, or while it starts, stops."""
+    (home / "secret.key").write_bytes(settings.secret_key)
+    environment = {**os.environ, "GWANJE_HOME": str(home), "GWANJE_DATABASE_URL": database_url, "GWANJE_WORKERS": "2",
+                   "GWANJE_BIND": f"127.0.0.1:{free_port()}"}  # fmt: skip
+    starting = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app", "serve", env=environment, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(30):
+            while len(family(starting.pid)) < 3:  # noqa: ASYNC110 - nobody tells that both workers are there
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(seconds)
+        everybody = family(starting.pid)
+    finally:
+        starting.kill()
+        await starting.wait()
+    assert await gone(everybody, 15) == []
+
+
+async def test_a_start_that_never_ends_can_be_stopped() -> None:
+    program = """
+import asyncio, uvicorn, app.server
+app.server.GRACE_SECONDS = 1
+async def waits_for_ever(scope, receive, send):
+    print("starting", flush=True)
+    await asyncio.Event().wait()
+app.server.Server(uvicorn.Config(waits_for_ever, port=0, log_config=None)).run()
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"starting\n"
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(15):
+        assert await process.wait() == -signal.SIGALRM
 
 
 async def test_without_its_database_the_service_says_so_and_comes_back(home: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from app.database import Database
+from app.errors import UnusableFile
 from app.models import CameraPosition, Site
 from app.registry import exporting, sheets
 from app.registry.imports import bring as importer
@@ -82,7 +83,7 @@ async def test_an_export_of_any_dirt_changes_nothing(database: Database, tmp_pat
     content = csv_text([line(**({"관리번호": str(number)} | row)) for number, row in enumerate(rows)])
     try:
         await bring(database, content, tmp_path, owner)
-    except importer.UnusableFile:
+    except UnusableFile:
         return
     await changes_nothing(database, tmp_path, owner)
 
