@@ -4,7 +4,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -255,10 +255,11 @@ async def _led_inside(outpost: Outpost, how: str) -> bool:
         answer = leading(f"rtsp://{OWN}:{own.port}/", how)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            request = (await reader.readuntil(b"\r\n\r\n")).decode()
-            writer.write(answer(request).encode())
-            if request.startswith("DESCRIBE"):
-                await reader.read(4096)  # what it asks next, and where
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                request = (await reader.readuntil(b"\r\n\r\n")).decode()
+                writer.write(answer(request).encode())
+                if request.startswith("DESCRIBE"):
+                    await reader.read(4096)  # what it asks next, and where
             writer.close()
 
         async with await asyncio.start_server(serve, ELSEWHERE, 0) as server:
