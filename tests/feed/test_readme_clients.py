@@ -1,4 +1,7 @@
-"""The two clients of the README, as they are printed there: whatever becomes of the line, they miss nothing."""
+"""The two clients of the README, as they are printed there: whatever becomes of the line, they miss nothing.
+
+They run in `make drill`; `make test` sees that they stand there and can be read.
+"""
 
 import asyncio
 import re
@@ -27,8 +30,6 @@ globalThis.location = { origin: process.argv[2] };
 const really = fetch;
 globalThis.fetch = (path, options) => really(location.origin + path, options);
 """
-
-pytestmark = pytest.mark.slow
 
 
 def printed(language: str) -> str:
@@ -148,6 +149,12 @@ async def port(settings: Settings) -> AsyncIterator[int]:
         yield int(url.rpartition(":")[2])
 
 
+def test_they_stand_in_the_readme() -> None:
+    compile(printed("python"), "feed.py", "exec")
+    assert 'follow("demo.police", "…")' in printed("js")
+
+
+@pytest.mark.drill
 @pytest.mark.parametrize("language", ["python", "js"])
 async def test_a_line_that_fails_in_every_way(language: str, port: int, place: Place, tmp_path: Path) -> None:
     """Cut, then answered for by somebody else, then cut in the midst of the handshake."""
@@ -171,6 +178,7 @@ async def test_a_line_that_fails_in_every_way(language: str, port: int, place: P
         assert between.heard == [f"note-{number}" for number in range(first, place.told + 1)]
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("language", ["python", "js"])
 async def test_after_a_restored_ledger_it_goes_on_from_now(
     language: str, port: int, place: Place, tmp_path: Path
