@@ -171,10 +171,15 @@ app.server.Server(uvicorn.Config(waits_for_ever, port=0, log_config=None)).run()
 """
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
-    assert await process.stdout.readline() == b"starting\n"
-    process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(15):
-        assert await process.wait() == -signal.SIGALRM
+    try:
+        assert await process.stdout.readline() == b"starting\n"
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(15):
+            assert await process.wait() == -signal.SIGALRM
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_without_its_database_the_service_says_so_and_comes_back(home: Path) -> None:
