@@ -44,7 +44,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        signal.alarm(0)
+        if self.should_exit:  # told meanwhile; any other alarm of this process is not ours
+            signal.alarm(0)
 
     async def main_loop(self) -> None:
         """Look whether to stop, and what day it is, when everything else looks: it would be ten times a second."""
